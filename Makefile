@@ -1,0 +1,59 @@
+# Two commands: `make serve` and `make test`. The rest is what they, CI and the hooks are made of.
+PYTHON ?= python3
+VENV := .venv
+INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INPUTS := pyproject.toml constraints.txt $(wildcard packaging/*)
+PYTEST := $(VENV)/bin/python -m pytest
+
+export ORT_DISABLE_TELEMETRY := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test test-slow test-docker check format schema startup clean
+
+help:  ## List the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+serve: $(VENV)/.serve  ## Install the server if need be, and serve models/ on 127.0.0.1:8000
+	@$(VENV)/bin/bonsai serve --log-format text
+
+test: check  ## Install everything if need be; lint, check types, run the tests
+	@$(PYTEST) -q --cov --cov-report=term
+
+test-slow: $(VENV)/.test  ## The tests that take a minute or need a large download
+	@$(PYTEST) -q -m slow
+
+test-docker: $(VENV)/.test  ## The tests of the containers; they need a container engine
+	@$(PYTEST) -q -m docker
+
+check: $(VENV)/.test  ## Lint and check types
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/ruff format --quiet --check .
+	@$(VENV)/bin/mypy --no-error-summary
+
+format: $(VENV)/.test  ## Format the code
+	@$(VENV)/bin/ruff check --quiet --fix .
+	@$(VENV)/bin/ruff format --quiet .
+
+schema: $(VENV)/.serve  ## Write the JSON Schemas in docs/schema/
+	@for name in manifest deployments; do $(VENV)/bin/bonsai schema $$name > docs/schema/$$name.schema.json; done
+
+startup: $(VENV)/.serve  ## Measure start-up time and idle memory
+	@$(VENV)/bin/python benchmarks/startup.py
+
+clean:  ## Remove what the targets made
+	@rm -rf $(VENV) .venv-* .cache .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Bonsai needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
+	@echo "creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.serve: $(INPUTS) | $(VENV)/bin/python
+	@echo "installing the server"
+	@$(INSTALL) --editable '.[cpu]'
+	@touch $@
+
+$(VENV)/.test: $(INPUTS) | $(VENV)/bin/python
+	@echo "installing the server, training and the tools (PyTorch is large)"
+	@$(INSTALL) --editable '.[cpu,train,dev]'
+	@touch $@ $(VENV)/.serve

@@ -1,0 +1,81 @@
+"""Metadata of the server and its models, as the Open Inference Protocol v2 has it."""
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from app import __version__
+from app.contract.tensors import TensorSpec
+from app.repository.model import Model
+from app.repository.repository import Repository
+
+PLATFORM = "onnx_onnxv1"
+
+
+class ServerMetadata(BaseModel):
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class TensorMetadata(BaseModel):
+    name: str
+    datatype: str
+    shape: list[int]
+
+    @classmethod
+    def of(cls, spec: TensorSpec) -> "TensorMetadata":
+        return cls(name=spec.name, datatype=spec.datatype, shape=list(spec.shape))
+
+
+class ModelMetadata(BaseModel):
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class ModelReady(BaseModel):
+    name: str
+    ready: bool
+
+
+def router(repository: Repository) -> APIRouter:
+    """/v2 and /v2/models/{model}[/versions/{version}][/ready]."""
+    routes = APIRouter(prefix="/v2", tags=["metadata"])
+
+    def describe(model: Model) -> ModelMetadata:
+        return ModelMetadata(
+            name=model.name,
+            versions=[str(version) for version in sorted(repository.versions(model.name))],
+            platform=PLATFORM,
+            inputs=[TensorMetadata.of(spec) for spec in model.signature.inputs],
+            outputs=[TensorMetadata.of(spec) for spec in model.signature.outputs],
+        )
+
+    @routes.get("")
+    async def server_metadata() -> ServerMetadata:
+        """Name and version of the server, and the protocol extensions that it offers."""
+        return ServerMetadata(name="bonsai", version=__version__, extensions=[])
+
+    @routes.get("/models/{model}")
+    async def model_metadata(model: str) -> ModelMetadata:
+        """Inputs and outputs of a model's default version."""
+        return describe(repository.acquire(model, None))
+
+    @routes.get("/models/{model}/versions/{version}")
+    async def version_metadata(model: str, version: str) -> ModelMetadata:
+        """Inputs and outputs of one version."""
+        return describe(repository.acquire(model, version))
+
+    @routes.get("/models/{model}/ready")
+    async def model_ready(model: str) -> ModelReady:
+        """200 while the default version answers; 503 with the reason while it does not."""
+        return ModelReady(name=repository.acquire(model, None).name, ready=True)
+
+    @routes.get("/models/{model}/versions/{version}/ready")
+    async def version_ready(model: str, version: str) -> ModelReady:
+        """200 while this version answers; 503 with the reason while it does not."""
+        return ModelReady(name=repository.acquire(model, version).name, ready=True)
+
+    return routes

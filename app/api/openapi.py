@@ -1,0 +1,147 @@
+"""The inference paths in the OpenAPI document: they are served in front of FastAPI, which does not know them."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from app.api.inference import PREDICT
+
+_TENSOR_DATA = {"description": "A nested list, rows first.", "type": "array", "items": {}}
+_PARAMETERS = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
+_SHAPE = {"type": "array", "items": {"type": "integer", "minimum": 0}}
+
+_PREDICT_BODY = {
+    "type": "object",
+    "required": ["inputs"],
+    "additionalProperties": False,
+    "properties": {
+        "model": {"type": "string", "description": "May be left out where one model is loaded or a default is set."},
+        "version": {"type": ["integer", "string"]},
+        "inputs": {
+            "description": "A nested list for the only input, rows first, or an object of them by input name.",
+            "anyOf": [_TENSOR_DATA, {"type": "object", "additionalProperties": _TENSOR_DATA}],
+        },
+        "parameters": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "timeout_ms": {"type": "number", "exclusiveMinimum": 0},
+                "top_k": {"type": "integer", "minimum": 1},
+            },
+        },
+    },
+}
+_PREDICT_ANSWER = {
+    "type": "object",
+    "required": ["model", "version", "outputs", "timing_ms"],
+    "properties": {
+        "model": {"type": "string"},
+        "version": {"type": "integer"},
+        "outputs": {"type": "object", "additionalProperties": _TENSOR_DATA},
+        "predictions": {"type": "array", "items": {"type": "object"}},
+        "timing_ms": {"type": "object", "additionalProperties": {"type": "number"}},
+    },
+}
+_OUTPUT_TENSOR = {
+    "type": "object",
+    "required": ["name", "shape", "datatype", "data"],
+    "properties": {
+        "name": {"type": "string"},
+        "shape": _SHAPE,
+        "datatype": {"type": "string"},
+        "parameters": _PARAMETERS,
+        "data": {"type": "array", "items": {}},
+    },
+}
+_INFER_BODY = {
+    "type": "object",
+    "required": ["inputs"],
+    "properties": {
+        "id": {"type": "string", "maxLength": 256},
+        "parameters": _PARAMETERS,
+        "inputs": {"type": "array", "minItems": 1, "items": _OUTPUT_TENSOR},
+        "outputs": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["name"],
+                "properties": {"name": {"type": "string"}, "parameters": _PARAMETERS},
+            },
+        },
+    },
+}
+_INFER_ANSWER = {
+    "type": "object",
+    "required": ["model_name", "model_version", "outputs"],
+    "properties": {
+        "model_name": {"type": "string"},
+        "model_version": {"type": "string"},
+        "id": {"type": "string"},
+        "outputs": {"type": "array", "items": _OUTPUT_TENSOR},
+    },
+}
+_ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+_FAILURES = {
+    400: "Invalid input: which field, what was expected, what came.",
+    404: "Unknown model or version.",
+    413: "Body or rows over the limit.",
+    415: "Content type or encoding that is not read here.",
+    500: "A fault of the server or the model.",
+    501: "Not supported.",
+    503: "Overloaded, draining or not ready; Retry-After says when to come back.",
+    504: "The deadline passed.",
+}
+
+
+def install(application: FastAPI) -> None:
+    """Makes the document hold every path that is served, and the one error body that is sent."""
+    generate = application.openapi
+
+    def document() -> dict[str, Any]:
+        if application.openapi_schema is None:
+            schema = generate()
+            schema["paths"] |= _inference_paths()
+            for operations in schema["paths"].values():
+                for operation in operations.values():
+                    _use_our_errors(operation)
+            schema.get("components", {}).get("schemas", {}).pop("HTTPValidationError", None)
+            schema.get("components", {}).get("schemas", {}).pop("ValidationError", None)
+        return application.openapi_schema or {}
+
+    application.openapi = document  # type: ignore[method-assign]
+
+
+def _inference_paths() -> dict[str, Any]:
+    model, version = _path_parameter("model"), _path_parameter("version")
+    infer = "/v2/models/{model}/infer"
+    pinned = "/v2/models/{model}/versions/{version}/infer"
+    return {
+        PREDICT: {"post": _operation("Predict", [], _PREDICT_BODY, _PREDICT_ANSWER)},
+        infer: {"post": _operation("Infer", [model], _INFER_BODY, _INFER_ANSWER)},
+        pinned: {"post": _operation("Infer with one version", [model, version], _INFER_BODY, _INFER_ANSWER)},
+    }
+
+
+def _operation(summary: str, parameters: list[Any], body: Any, answer: Any) -> dict[str, Any]:
+    failures = {str(status): _response(text, _ERROR) for status, text in _FAILURES.items()}
+    return {
+        "tags": ["inference"],
+        "summary": summary,
+        "parameters": parameters,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": {"200": _response("The answer.", answer), **failures},
+    }
+
+
+def _response(description: str, schema: Any) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _path_parameter(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _use_our_errors(operation: dict[str, Any]) -> None:
+    """FastAPI documents a 422 with a body of its own, which is never sent."""
+    operation["responses"].pop("422", None)
+    operation["responses"].setdefault("default", _response("A failure.", _ERROR))

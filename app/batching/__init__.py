@@ -1,0 +1,1 @@
+"""The dynamic batcher: waiting requests become batches whenever an instance is free."""

@@ -1,0 +1,1 @@
+"""What a model folder is and how a model is run: the contract between training and serving."""

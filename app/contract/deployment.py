@@ -1,0 +1,71 @@
+"""deployments.toml: how models are run. The operator (or a tuner) writes it; changes apply while serving."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from app.contract.manifest import NAME_PATTERN, explain
+from app.contract.tensors import Frozen
+from app.errors import ManifestInvalid
+
+FILENAME = "deployments.toml"
+
+
+class Limits(Frozen):
+    """Bounds of a model's batcher. They change live, without a reload."""
+
+    max_batch_rows: int = Field(default=32, ge=1)
+    """Rows of one run; a larger request is split and its answer joined."""
+    max_queue_rows: int = Field(default=4096, ge=1)
+    """Rows that may wait; more are refused with 503."""
+    slo_ms: float | None = Field(default=None, gt=0)
+    """Deadline of a request that names none, in milliseconds from its arrival."""
+
+
+class Deployment(Frozen):
+    """How one model is run. A change outside `limits` and `default_version` reloads the model."""
+
+    provider: Literal["cpu", "cuda"] = "cpu"
+    device: int = Field(default=0, ge=0)
+    """Index of the CUDA device."""
+    allow_fallback: bool = False
+    """Serve on the CPU where the asked provider is not there, instead of not being ready."""
+    instances: int = Field(default=1, ge=1)
+    """Runs that may be under way at once."""
+    threads: int | None = Field(default=None, ge=1)
+    """Intra-op threads of a run; by default the process's CPU budget divided by the instances."""
+    default_version: int | None = Field(default=None, ge=1)
+    """Version that a request without one gets; by default the highest that is ready."""
+    limits: Limits = Limits()
+
+
+class Deployments(Frozen):
+    """The whole file. A model without a table of its own is run as `defaults` says."""
+
+    schema_version: Literal[1] = 1
+    default_model: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
+    """Model of a /predict request that names none, where several are loaded."""
+    defaults: Deployment = Deployment()
+    models: dict[Annotated[str, Field(pattern=NAME_PATTERN)], Deployment] = {}
+
+    def of(self, name: str) -> Deployment:
+        return self.models.get(name, self.defaults)
+
+    @classmethod
+    def read(cls, models: Path) -> "Deployments":
+        """deployments.toml of a model repository; the defaults where there is none.
+
+        Raises ManifestInvalid: which field, what was expected, what came.
+        """
+        try:
+            return cls.model_validate(tomllib.loads((models / FILENAME).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return cls()
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ManifestInvalid(f"{FILENAME}: {error}") from None
+        except ValidationError as error:
+            raise ManifestInvalid(explain(FILENAME, error)) from None
+        except OSError as error:
+            raise ManifestInvalid(f"{FILENAME} cannot be read: {error.strerror}") from None

@@ -1,0 +1,118 @@
+"""The data plane: what happens to a request, whatever door it came through. No HTTP in here."""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from app.contract.tensors import Signature, TensorSpec
+from app.errors import BonsaiError, Draining, InvalidInput
+from app.protocol.messages import InferRequest, InferResponse, Tensors, empty_outputs
+from app.repository.model import Model
+from app.repository.repository import Repository
+from app.telemetry.metrics import Metrics
+
+logger = logging.getLogger("bonsai.dataplane")
+
+Reply = Callable[[InferResponse | BonsaiError], None]
+
+
+class DataPlane:
+    """Takes requests from the doors and answers each through its callback, exactly once."""
+
+    def __init__(self, repository: Repository, metrics: Metrics, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self._drains_since: float | None = None
+        self._repository = repository
+        self._metrics = metrics
+
+    def drain(self) -> None:
+        """From now on only what was received before is answered."""
+        if self._drains_since is None:
+            self._drains_since = self.clock()
+
+    @property
+    def draining(self) -> bool:
+        return self._drains_since is not None
+
+    def infer(self, request: InferRequest, reply: Reply) -> None:
+        """Admits, resolves, validates and submits a request. `reply` is called with the answer or the error: at once,
+        or later on the same thread."""
+        self._metrics.in_flight.inc()
+        try:
+            if self._drains_since is not None and request.timings.received > self._drains_since:
+                raise Draining("the server is stopping")
+            model = self._repository.acquire(request.model, request.version)
+            request.resolved = (model.name, model.version)
+            inputs = request.read_inputs(model.signature)
+            rows = validate(model.signature, inputs)
+            _check_requested(request.outputs, model.signature)
+            request.timings.decoded = self.clock()
+            self._submit(model, request, inputs, rows, reply)
+        except BonsaiError as error:
+            self._answer(reply, error)
+        except Exception:  # boundary: whatever went wrong, the request is answered and the others go on
+            logger.exception("fault while a request was taken in")
+            self._answer(reply, BonsaiError("the server failed on this request"))
+
+    def _submit(self, model: Model, request: InferRequest, inputs: Tensors, rows: int, reply: Reply) -> None:
+        finish = partial(self._finish, model, request, reply)
+        if rows == 0 and model.signature.batch_axis is not None:
+            finish(empty_outputs(model.signature))
+            return
+        timeout = request.timeout if request.timeout is not None else model.slo_seconds
+        deadline = None if timeout is None else request.timings.received + timeout
+        model.submit(inputs, rows, deadline, request.timings, finish)
+
+    def _finish(self, model: Model, request: InferRequest, reply: Reply, outcome: Tensors | BonsaiError) -> None:
+        if isinstance(outcome, BonsaiError):
+            self._answer(reply, outcome)
+            return
+        response = InferResponse(
+            model=model.name,
+            version=model.version,
+            signature=model.signature,
+            provider=model.provider,
+            outputs=outcome if request.outputs is None else {name: outcome[name] for name in request.outputs},
+            timings=request.timings,
+        )
+        self._answer(reply, response)
+
+    def _answer(self, reply: Reply, outcome: InferResponse | BonsaiError) -> None:
+        self._metrics.in_flight.dec()
+        reply(outcome)
+
+
+def validate(signature: Signature, inputs: Tensors) -> int:
+    """Holds tensors against a signature; returns the number of rows (1 where the model has no batch axis).
+
+    Raises InvalidInput that names the input.
+    """
+    for spec in signature.inputs:
+        _check_tensor(spec, inputs)
+    if signature.batch_axis is None:
+        return 1
+    rows = {spec.name: len(inputs[spec.name]) for spec in signature.inputs}
+    if len(set(rows.values())) > 1:
+        got = ", ".join(f"{name} {count}" for name, count in rows.items())
+        raise InvalidInput.field("inputs", expected="the same number of rows in every input", got=got)
+    return next(iter(rows.values()))
+
+
+def _check_tensor(spec: TensorSpec, inputs: Tensors) -> None:
+    array = inputs.get(spec.name)
+    if array is None:
+        got = ", ".join(inputs) or "none"
+        raise InvalidInput.field("inputs", expected=f"an input '{spec.name}'", got=got)
+    if array.dtype != spec.datatype.numpy:
+        raise InvalidInput.field(f"input '{spec.name}'", expected=f"datatype {spec.datatype}", got=str(array.dtype))
+    if not spec.matches(array.shape):
+        raise InvalidInput.field(
+            f"input '{spec.name}'", expected=f"shape {list(spec.shape)} (-1: any size)", got=f"{list(array.shape)}"
+        )
+
+
+def _check_requested(names: tuple[str, ...] | None, signature: Signature) -> None:
+    known = [spec.name for spec in signature.outputs]
+    for name in names or ():
+        if name not in known:
+            raise InvalidInput.field("outputs", expected=f"one of {', '.join(known)}", got=f"'{name[:128]}'")

@@ -1,0 +1,95 @@
+"""Everything that can go wrong, as one tree.
+
+BonsaiError
+├── InvalidInput          the request is wrong: which field, what was expected, what came
+│   └── NotRepresentable  the answer holds a value that the format asked for cannot carry
+├── NotFound              no such model or version
+├── TooLarge              over a size limit
+├── UnsupportedMedia      a content type or encoding that this door does not read
+├── Unsupported           part of a standard that this server does not offer
+├── Unavailable           not now; `retry_after` says when to come back
+│   ├── NotReady          the model is loading or could not be loaded
+│   ├── Overloaded        the queue is full
+│   └── Draining          the server is stopping
+├── DeadlineExceeded      the request's time ran out before it was executed
+├── ExecutionFailed       the graph raised while it ran
+└── LoadFailed            a model version cannot be served: the message says why
+    └── ManifestInvalid   manifest.json or deployments.toml is wrong
+
+`code` is a protocol-free name; `app.api.status` maps it to HTTP. A message is written for the caller:
+it never holds a path, an address or a traceback.
+"""
+
+from typing import ClassVar
+
+
+class BonsaiError(Exception):
+    """Root of everything that Bonsai raises on purpose."""
+
+    code: ClassVar[str] = "internal"
+
+
+class InvalidInput(BonsaiError):
+    code = "invalid_input"
+
+    @classmethod
+    def field(cls, name: str, *, expected: str, got: str) -> "InvalidInput":
+        """The one form of a complaint about a field."""
+        return cls(f"{name}: expected {expected}, got {got}")
+
+
+class NotRepresentable(InvalidInput):
+    code = "not_representable"
+
+
+class NotFound(BonsaiError):
+    code = "not_found"
+
+
+class TooLarge(BonsaiError):
+    code = "too_large"
+
+
+class UnsupportedMedia(BonsaiError):
+    code = "unsupported_media"
+
+
+class Unsupported(BonsaiError):
+    code = "unsupported"
+
+
+class Unavailable(BonsaiError):
+    code = "unavailable"
+
+    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds after which a new attempt makes sense."""
+
+
+class NotReady(Unavailable):
+    code = "not_ready"
+
+
+class Overloaded(Unavailable):
+    code = "overloaded"
+
+
+class Draining(Unavailable):
+    code = "draining"
+
+
+class DeadlineExceeded(BonsaiError):
+    code = "deadline_exceeded"
+
+
+class ExecutionFailed(BonsaiError):
+    code = "execution_failed"
+
+
+class LoadFailed(BonsaiError):
+    code = "load_failed"
+
+
+class ManifestInvalid(LoadFailed):
+    code = "manifest_invalid"

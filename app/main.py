@@ -1,0 +1,86 @@
+"""The application: every object is built here, once."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
+
+from fastapi import FastAPI
+
+from app import __version__
+from app.api import failures, health, metadata, openapi
+from app.api.asgi import InferenceDoor
+from app.api.inference import Inference
+from app.contract.deployment import Deployments
+from app.dataplane import DataPlane
+from app.repository.repository import Repository
+from app.repository.store import FolderStore
+from app.repository.watcher import watch
+from app.runtime import providers
+from app.runtime.graph_cache import GraphCache
+from app.settings import Settings
+from app.telemetry.logging import RequestLog
+from app.telemetry.metrics import Metrics
+
+logger = logging.getLogger("bonsai")
+
+
+class Parts(NamedTuple):
+    """What `bonsai serve` needs of the application beside the application itself."""
+
+    app: InferenceDoor
+    dataplane: DataPlane
+    repository: Repository
+
+
+def create_app(settings: Settings) -> InferenceDoor:
+    """The whole server as one ASGI application, for any ASGI server. Raises what `assemble` raises."""
+    return assemble(settings).app
+
+
+def assemble(settings: Settings) -> Parts:
+    """Builds every object.
+
+    Raises LoadFailed where ONNX Runtime is missing or there twice or there is no folder of models, ManifestInvalid
+    where deployments.toml is wrong, InvalidInput where the state folder cannot be written.
+    """
+    providers.check_installation()
+    metrics = Metrics()
+    repository = Repository(
+        FolderStore(settings.models, still_seconds=2 * settings.poll_seconds),
+        lambda: Deployments.read(settings.models),
+        GraphCache(settings.state / "graphs"),
+        metrics,
+    )
+    dataplane = DataPlane(repository, metrics, time.monotonic)
+    log = RequestLog(every=settings.log_requests, slow_seconds=settings.slow_request_ms / 1000)
+    inference = Inference(dataplane, metrics, log, settings.max_body_bytes)
+    application = FastAPI(
+        title="Bonsai", version=__version__, lifespan=_lifespan(repository, dataplane, settings), redoc_url=None
+    )
+    application.include_router(health.router(dataplane, repository, metrics))
+    application.include_router(metadata.router(repository))
+    failures.install(application)
+    openapi.install(application)
+    return Parts(InferenceDoor(inference, application), dataplane, repository)
+
+
+def _lifespan(
+    repository: Repository, dataplane: DataPlane, settings: Settings
+) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        # What start-up made lives as long as the process; the collector need not walk it again.
+        gc.freeze()
+        watching = asyncio.create_task(watch(repository, settings.poll_seconds))
+        yield
+        dataplane.drain()
+        watching.cancel()
+        await asyncio.wait([watching])
+        await repository.close()
+        logger.info("stopped")
+
+    return lifespan

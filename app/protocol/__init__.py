@@ -1,0 +1,1 @@
+"""Bytes to messages of NumPy arrays and back. No HTTP in here."""

@@ -1,0 +1,122 @@
+"""Nested JSON lists to arrays, strictly, and arrays to JSON.
+
+Two parsers, each for what it does best (docs/decisions/0002-json.md): msgspec decodes into declared types, so that a
+bool, a null or a string where a number belongs is refused with the index of the culprit; orjson writes NumPy arrays
+directly, with the shortest digits that give the same float32.
+"""
+
+import functools
+import re
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+import orjson
+
+from app.contract.tensors import DataType, TensorSpec
+from app.errors import InvalidInput, NotRepresentable
+from app.protocol.messages import Array
+
+T = TypeVar("T")
+
+_FLOATS = (DataType.FP16, DataType.FP32, DataType.FP64)
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+
+
+def decode(decoder: msgspec.json.Decoder[T], body: bytes | memoryview, root: str) -> T:
+    """What the decoder reads from JSON. Raises InvalidInput that names the field below `root`."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(_located(str(error), root)) from None
+    except msgspec.DecodeError as error:
+        raise InvalidInput(f"{root}: expected JSON, got something else: {error}") from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{root}: expected UTF-8, got bytes that are not") from None
+    except RecursionError:
+        raise InvalidInput(f"{root}: expected JSON of a sane depth, got too many nested levels") from None
+
+
+def read_nested(raw: msgspec.Raw, spec: TensorSpec, field: str) -> Array:
+    """A nested list of the spec's rank, rows first. Raises InvalidInput."""
+    rank = len(spec.shape)
+    values = decode(_decoder(rank, _element(spec.datatype, field)), memoryview(raw), field)
+    array = _array(values, spec.datatype, field)
+    if array.ndim != rank:  # an empty list has lost its inner dimensions
+        return array.reshape([0] + [max(dim, 0) for dim in spec.shape[1:]])
+    return array
+
+
+def read_shaped(raw: msgspec.Raw, datatype: DataType, shape: tuple[int, ...], field: str) -> Array:
+    """A list, flat or nested, row-major, that holds exactly `shape`. Raises InvalidInput."""
+    element = _element(datatype, field)
+    view = memoryview(raw)
+    nested = re.match(rb"\s*\[\s*\[", view) is not None
+    array = _array(decode(_decoder(len(shape) if nested else 1, element), view, field), datatype, field)
+    count = 1
+    for dim in shape:  # Python integers: the product of a hostile shape must not wrap
+        count *= dim
+    if array.size != count:
+        raise InvalidInput.field(field, expected=f"{count} elements for shape {list(shape)}", got=f"{array.size}")
+    if nested and array.size and array.shape != shape:
+        raise InvalidInput.field(field, expected=f"shape {list(shape)}", got=f"{list(array.shape)}")
+    return array.reshape(shape)
+
+
+def encode(document: dict[str, Any]) -> bytes:
+    """JSON; NumPy arrays become nested lists."""
+    return orjson.dumps(document, option=_OPTIONS)
+
+
+def writable(array: Array, name: str) -> Any:
+    """What `encode` takes for this output. Raises NotRepresentable for NaN and infinities, which JSON cannot carry."""
+    kind = array.dtype.kind
+    if kind == "f" and not np.isfinite(array).all():
+        raise NotRepresentable(f"output '{name}' holds NaN or infinity, which JSON cannot carry; binary tensors can")
+    if kind == "O" or array.ndim == 0:  # orjson takes neither
+        return array.tolist()
+    return np.ascontiguousarray(array)
+
+
+@functools.cache
+def _decoder(rank: int, element: type) -> msgspec.json.Decoder[Any]:
+    nested: Any = element
+    for _ in range(rank):
+        nested = list[nested]
+    return msgspec.json.Decoder(nested)
+
+
+def _element(datatype: DataType, field: str) -> type:
+    if datatype in _FLOATS:
+        return float
+    if datatype is DataType.BOOL:
+        return bool
+    if datatype is DataType.BYTES:
+        return str
+    if datatype is DataType.BF16:
+        raise InvalidInput.field(field, expected="a datatype that JSON can carry", got="BF16")
+    return int
+
+
+def _array(values: Any, datatype: DataType, field: str) -> Array:
+    try:
+        with np.errstate(over="ignore"):
+            array = np.array(values, dtype=datatype.numpy)
+    except OverflowError:
+        raise InvalidInput.field(field, expected=f"values that fit {datatype}", got="one out of range") from None
+    except ValueError:
+        raise InvalidInput.field(field, expected="lists of equal length", got="a ragged nesting") from None
+    if datatype in _FLOATS and not np.isfinite(array).all():
+        raise InvalidInput.field(field, expected=f"values that fit {datatype}", got="one out of range")
+    return array
+
+
+_PATH = re.compile(r" - at `\$?(?P<path>[^`]*)`$")
+
+
+def _located(message: str, root: str) -> str:
+    """msgspec's "Expected `float`, got `bool` - at `$[0][1]`" as "inputs[0][1]: expected float, got bool"."""
+    found = _PATH.search(message)
+    path = found["path"] if found else ""
+    text = (message[: found.start()] if found else message).replace("`", "")
+    return f"{root}{path}: {text[:1].lower()}{text[1:]}".removeprefix("body.")

@@ -1,0 +1,1 @@
+"""The model repository: which versions there are, and the loaded ones."""

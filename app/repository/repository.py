@@ -1,0 +1,223 @@
+"""The model repository: the loaded versions, and how they follow the store."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.contract.deployment import Deployment, Deployments, Limits
+from app.errors import BonsaiError, InvalidInput, ManifestInvalid, NotFound, NotReady
+from app.repository.model import Model, load
+from app.repository.store import Fingerprint, Key, ModelStore, VersionFolder
+from app.runtime.graph_cache import GraphCache
+from app.telemetry.metrics import Metrics
+
+logger = logging.getLogger("bonsai.repository")
+
+LARGEST_VERSION = 2**63 - 1
+
+
+class State(StrEnum):
+    """Where a version is on its way to answering requests."""
+
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class Slot:
+    """What the repository knows of one version. A ready one has a model, a failed one a reason."""
+
+    fingerprint: Fingerprint
+    deployment: Deployment
+    state: State = State.LOADING
+    reason: str = ""
+    model: Model | None = None
+
+
+class Repository:
+    """Loaded versions by name. All state belongs to the event loop's thread; loading happens beside it."""
+
+    def __init__(
+        self, store: ModelStore, read_deployments: Callable[[], Deployments], cache: GraphCache, metrics: Metrics
+    ) -> None:
+        """Raises ManifestInvalid where deployments.toml is wrong from the start."""
+        self.settled = asyncio.Event()
+        """Set once the first pass over the store has ended."""
+        self._deployments = read_deployments()
+        self._read_deployments = read_deployments
+        self._store = store
+        self._cache = cache
+        self._metrics = metrics
+        self._slots: dict[str, dict[int, Slot]] = {}
+        self._problems: list[str] = []
+
+    def acquire(self, name: str | None, version: str | None) -> Model:
+        """The model that answers a request: by name and version, or the defaults where they are None.
+
+        Raises NotFound, NotReady with the reason, or InvalidInput where a name is needed.
+        """
+        name = name if name is not None else self._default_name()
+        versions = self.versions(name)
+        if version is None:
+            return self._default_version(name, versions)
+        number = _number(version)
+        if number not in versions:
+            raise NotFound(f"model '{name}' has no version {number}; it has {_listed(versions)}")
+        return _ready(name, number, versions[number])
+
+    def versions(self, name: str) -> dict[int, Slot]:
+        """Every version of a model, whatever its state. Raises NotFound."""
+        if name not in self._slots:
+            raise NotFound(f"no model '{name[:128]}'")
+        return self._slots[name]
+
+    def names(self) -> list[str]:
+        return sorted(self._slots)
+
+    @property
+    def ready(self) -> bool:
+        """The first pass has ended, and at least one version answers."""
+        return self.settled.is_set() and any(slot.state is State.READY for _, slot in self._each())
+
+    async def refresh(self) -> None:
+        """One pass: loads what is new or changed in the store, unloads what has gone."""
+        listing = await asyncio.to_thread(self._store.list)
+        self._report(listing.problems + self._follow_deployments())
+        for key in [key for key, _ in self._each() if key not in listing.versions]:
+            await self._unload(key)
+        for key, folder in listing.versions.items():
+            if self._is_due(key, folder):
+                await self._load(key, folder)
+        self.settled.set()
+
+    async def close(self) -> None:
+        """Unloads everything; what was submitted is answered first."""
+        for key, _ in list(self._each()):
+            await self._unload(key)
+
+    def _follow_deployments(self) -> list[str]:
+        """Reads deployments.toml again; a broken one changes nothing and is a problem to report."""
+        try:
+            self._deployments = self._read_deployments()
+        except ManifestInvalid as error:
+            return [f"{error}; the last good one stays in force"]
+        for (name, _), slot in self._each():
+            if slot.model is not None:
+                slot.model.apply(self._deployments.of(name).limits)
+        return []
+
+    def _is_due(self, key: Key, folder: VersionFolder) -> bool:
+        slot = self._slots.get(key[0], {}).get(key[1])
+        return (
+            slot is None
+            or slot.fingerprint != folder.fingerprint
+            or _needs_reload(slot.deployment, self._deployments.of(key[0]))
+        )
+
+    async def _load(self, key: Key, folder: VersionFolder) -> None:
+        """Loads a version; one that was there before answers until the new one can."""
+        name, version = key
+        deployment = self._deployments.of(name)
+        versions = self._slots.setdefault(name, {})
+        before = versions.setdefault(version, Slot(folder.fingerprint, deployment))
+        slot = await self._attempt(folder, deployment)
+        versions[version] = slot
+        self._metrics.loads.labels(name, str(version), slot.state).inc()
+        await self._retire(before)
+        if slot.model is not None:
+            self._metrics.model_ready.labels(name, str(version), slot.model.provider).set(1)
+
+    async def _attempt(self, folder: VersionFolder, deployment: Deployment) -> Slot:
+        started = time.monotonic()
+        slot = Slot(folder.fingerprint, deployment)
+        fields: dict[str, object] = {"model": folder.name, "version": folder.version}
+        try:
+            loaded = await asyncio.to_thread(load, folder, deployment, self._cache)
+        except Exception as error:  # boundary: one version that cannot be loaded must not stop the others
+            slot.state = State.FAILED
+            slot.reason = str(error) if isinstance(error, BonsaiError) else "an unexpected fault; see the log"
+            expected = isinstance(error, BonsaiError) and error.__cause__ is None
+            logger.error("load failed: %s", slot.reason, extra={"fields": fields}, exc_info=None if expected else error)
+            return slot
+        slot.state = State.READY
+        slot.model = Model(folder, loaded, deployment, self._metrics, asyncio.get_running_loop())
+        fields |= {
+            "variant": loaded.variant,
+            "provider": loaded.session.provider,
+            "batchable": loaded.batchable,
+            "seconds": round(time.monotonic() - started, 3),
+        }
+        logger.info("model ready", extra={"fields": fields})
+        return slot
+
+    async def _unload(self, key: Key) -> None:
+        name, version = key
+        slot = self._slots[name].pop(version)
+        if not self._slots[name]:
+            del self._slots[name]
+        await self._retire(slot)
+        logger.info("model unloaded", extra={"fields": {"model": name, "version": version}})
+
+    async def _retire(self, slot: Slot) -> None:
+        if slot.model is None:
+            return
+        self._metrics.model_ready.remove(slot.model.name, str(slot.model.version), slot.model.provider)
+        await slot.model.close()
+
+    def _report(self, problems: list[str]) -> None:
+        """Logs what lies in the store and is no version, once for each change."""
+        for problem in problems:
+            if problem not in self._problems:
+                logger.warning("model repository: %s", problem)
+        self._problems = problems
+
+    def _default_name(self) -> str:
+        if self._deployments.default_model is not None:
+            return self._deployments.default_model
+        if len(self._slots) == 1:
+            return next(iter(self._slots))
+        if not self._slots:
+            raise NotReady("no model is loaded")
+        raise InvalidInput.field("model", expected=f"one of {', '.join(self.names())}", got="none")
+
+    def _default_version(self, name: str, versions: dict[int, Slot]) -> Model:
+        chosen = self._deployments.of(name).default_version
+        if chosen is not None:
+            if chosen not in versions:
+                raise NotReady(f"model '{name}' is not ready: its default version {chosen} is not there")
+            return _ready(name, chosen, versions[chosen])
+        ready = [version for version, slot in versions.items() if slot.state is State.READY]
+        best = max(ready, default=max(versions))
+        return _ready(name, best, versions[best])
+
+    def _each(self) -> Iterator[tuple[Key, Slot]]:
+        return (((name, version), slot) for name, slots in self._slots.items() for version, slot in slots.items())
+
+
+def _ready(name: str, version: int, slot: Slot) -> Model:
+    if slot.model is None:
+        raise NotReady(f"model '{name}' version {version} is not ready: {slot.reason or slot.state}")
+    return slot.model
+
+
+def _number(version: str) -> int:
+    """A version's number. Raises NotFound for what is no number, InvalidInput for one that no version can have."""
+    if not (version.isascii() and version.isdigit()):
+        raise NotFound(f"no version '{version[:64]}': expected an integer")
+    if len(version) > len(str(LARGEST_VERSION)) or int(version) > LARGEST_VERSION:
+        raise InvalidInput.field("version", expected=f"at most {LARGEST_VERSION}", got=version[:64])
+    return int(version)
+
+
+def _listed(versions: dict[int, Slot]) -> str:
+    return ", ".join(map(str, sorted(versions)))
+
+
+def _needs_reload(before: Deployment, now: Deployment) -> bool:
+    """Limits and the default version apply live; everything else shapes the session."""
+    live = {"limits": Limits(), "default_version": None}
+    return before.model_copy(update=live) != now.model_copy(update=live)

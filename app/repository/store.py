@@ -1,0 +1,135 @@
+"""The model store: a folder that holds models/<name>/<integer>/ or models/<name>/model.onnx."""
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from app.contract import manifest
+from app.errors import LoadFailed
+
+BARE_GRAPH = "model.onnx"
+_NAME = re.compile(manifest.NAME_PATTERN)
+_VERSION = re.compile(r"[1-9][0-9]{0,17}")
+
+Key = tuple[str, int]
+"""Model name and version."""
+Fingerprint = tuple[tuple[str, int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionFolder:
+    """A version as it lies in the store. `fingerprint` changes whenever one of its files does."""
+
+    name: str
+    version: int
+    path: Path
+    fingerprint: Fingerprint
+
+    @property
+    def has_manifest(self) -> bool:
+        return any(file == manifest.FILENAME for file, *_ in self.fingerprint)
+
+    @property
+    def newest(self) -> float:
+        """Time of the last change, in seconds since the epoch."""
+        return max(modified for _, _, modified, _ in self.fingerprint) / 1e9
+
+
+@dataclass(slots=True)
+class Listing:
+    """One look at a store: its versions, and what lies there that is none, each with the reason."""
+
+    versions: dict[Key, VersionFolder] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+class ModelStore(Protocol):
+    """Where model versions come from."""
+
+    def list(self) -> Listing:
+        """What is there now. Blocking."""
+        ...
+
+
+class FolderStore:
+    """A model repository on disk.
+
+    A folder without a manifest may still be on its way, so it is listed only when it has stood still: unchanged since
+    the look before, or for `still_seconds`. A folder with a manifest is held against its digests when it is loaded.
+    """
+
+    def __init__(self, root: Path, still_seconds: float) -> None:
+        """Raises LoadFailed where there is no such folder."""
+        if not root.is_dir():
+            raise LoadFailed(f"models: expected a folder that is there, got {root}")
+        self._root = root
+        self._still_seconds = still_seconds
+        self._last_seen: dict[Key, Fingerprint] = {}
+
+    def list(self) -> Listing:
+        found = Listing()
+        for model in _folders(self._root):
+            if not _NAME.fullmatch(model.name):
+                found.problems.append(f"{model.name}: expected a name that matches {manifest.NAME_PATTERN}")
+                continue
+            try:
+                for folder in versions(model, found.problems):
+                    found.versions[folder.name, folder.version] = folder
+            except (OSError, LoadFailed) as error:  # it may vanish or change while it is read
+                found.problems.append(f"{model.name}: {error.strerror if isinstance(error, OSError) else error}")
+        seen = {key: folder.fingerprint for key, folder in found.versions.items()}
+        found.versions = {key: folder for key, folder in found.versions.items() if self._is_still(key, folder)}
+        self._last_seen = seen
+        return found
+
+    def _is_still(self, key: Key, folder: VersionFolder) -> bool:
+        return (
+            folder.has_manifest
+            or self._last_seen.get(key) == folder.fingerprint
+            or time.time() - folder.newest > self._still_seconds
+        )
+
+
+def versions(model: Path, problems: list[str]) -> Iterator[VersionFolder]:
+    """The versions in a model's folder; `problems` gets what lies there and is none. Raises OSError and LoadFailed."""
+    folders = list(_folders(model))
+    for folder in folders:
+        if not _VERSION.fullmatch(folder.name):
+            problems.append(f"{model.name}/{folder.name}: expected a version folder named by an integer such as 1")
+        elif (version := read_folder(folder, model.name, int(folder.name))) is None:
+            problems.append(f"{model.name}/{folder.name}: expected {manifest.FILENAME} or {BARE_GRAPH}, got neither")
+        else:
+            yield version
+    if (model / BARE_GRAPH).is_file() and (version := read_folder(model, model.name, 1)):
+        yield version
+    elif not folders:
+        problems.append(f"{model.name}: expected a version folder or {BARE_GRAPH}, got neither")
+
+
+def read_folder(path: Path, name: str, version: int) -> VersionFolder | None:
+    """The version in a folder; None where it holds neither a manifest nor a model.onnx.
+
+    Raises LoadFailed where one of its files is a link: it could lead out of the repository.
+    """
+    files: list[tuple[str, int, int, int]] = []
+    for file in sorted(path.iterdir()):
+        if file.is_symlink():
+            raise LoadFailed(f"{file.name}: expected a plain file, got a link")
+        if file.is_file():
+            stat = file.stat()
+            files.append((file.name, stat.st_size, stat.st_mtime_ns, stat.st_ino))
+    if not {manifest.FILENAME, BARE_GRAPH} & {file for file, *_ in files}:
+        return None
+    return VersionFolder(name, version, path, tuple(files))
+
+
+def _folders(parent: Path) -> Iterator[Path]:
+    """Folders in order of name; dot folders are on their way in or out, links may lead anywhere."""
+    return (
+        child
+        for child in sorted(parent.iterdir())
+        if not child.name.startswith(".") and not child.is_symlink() and child.is_dir()
+    )

@@ -1,0 +1,1 @@
+"""ONNX Runtime sessions: loading, proving and running graphs."""

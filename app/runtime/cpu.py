@@ -1,0 +1,75 @@
+"""What this process may use of the CPU. ONNX Runtime by itself reads neither the cgroup nor the affinity."""
+
+import functools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_MEMBERSHIP = Path("/proc/self/cgroup")
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+def budget() -> int:
+    """Threads that can run at once: the smaller of the affinity mask and the cgroup quota, at least 1."""
+    allowed = len(os.sched_getaffinity(0))
+    quota = min(quotas(_CGROUPS, _MEMBERSHIP), default=float(allowed))
+    return max(1, min(allowed, int(quota)))
+
+
+def quotas(cgroups: Path, membership: Path) -> Iterator[float]:
+    """CPU quotas in cores, of this process's cgroup and of every one above it, v1 and v2.
+
+    See the kernel's Documentation/admin-guide/cgroup-v2.rst (cpu.max) and scheduler/sched-bwc.rst (cfs_quota_us).
+    """
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:  # not Linux, or /proc is hidden
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            read, root = _quota_v2, cgroups
+        elif "cpu" in controllers.split(","):
+            read, root = _quota_v1, cgroups / "cpu"
+        else:
+            continue
+        # In a container the path may name a place outside its view; then only the root can be read.
+        inside = root / path.lstrip("/")
+        for folder in (inside, *inside.parents):
+            quota = read(folder)
+            if quota is not None:
+                yield quota
+            if folder == root:
+                break
+
+
+def _quota_v2(folder: Path) -> float | None:
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else int(quota) / int(period)
+
+
+def _quota_v1(folder: Path) -> float | None:
+    try:
+        quota = int((folder / "cpu.cfs_quota_us").read_text())
+        period = int((folder / "cpu.cfs_period_us").read_text())
+    except (OSError, ValueError):
+        return None
+    return quota / period if quota > 0 else None
+
+
+@functools.cache
+def flags() -> frozenset[str]:
+    """The CPU's features as /proc/cpuinfo names them (`avx2`, `avx512_vnni`); empty where it cannot be read."""
+    try:
+        lines = _CPUINFO.read_text().splitlines()
+    except OSError:
+        return frozenset()
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return frozenset(value.split())
+    return frozenset()

@@ -1,0 +1,30 @@
+"""The instance group of a model: how many runs may be under way at once."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Deliver = Callable[..., Any]
+
+
+class InstanceGroup:
+    """Threads that run a model's session; results come back on the event loop's thread."""
+
+    def __init__(self, name: str, count: int, deliver: Deliver) -> None:
+        """`deliver(callback, result)` calls back on the loop's thread: `loop.call_soon_threadsafe`."""
+        self.count = count
+        self._deliver = deliver
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix=name)
+
+    def start(self, work: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
+        """Runs `work` on an instance; `done` gets what it returned or raised."""
+
+        def finished(future: Future[T]) -> None:
+            self._deliver(done, future.exception() or future.result())
+
+        self._threads.submit(work).add_done_callback(finished)
+
+    def close(self) -> None:
+        """Ends the threads after the runs that are under way."""
+        self._threads.shutdown(wait=False)

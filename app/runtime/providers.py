@@ -1,0 +1,65 @@
+"""Execution providers, strictly: the one that a deployment asks for, or none."""
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+from app.errors import LoadFailed
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+_WHEELS = ("onnxruntime", "onnxruntime-gpu")
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a session runs."""
+
+    provider: Literal["cpu", "cuda"] = "cpu"
+    device: int = 0
+    allow_fallback: bool = False
+
+    @property
+    def asked(self) -> str:
+        """ONNX Runtime's name of the provider asked for."""
+        return CUDA if self.provider == "cuda" else CPU
+
+    def providers(self) -> list[Any]:
+        """ONNX Runtime's `providers` argument. The CPU provider stays behind CUDA for the few operators, mostly
+        on shapes, that have no CUDA kernel."""
+        return [(CUDA, {"device_id": self.device}), CPU] if self.provider == "cuda" else [CPU]
+
+    def check(self, enabled: list[str]) -> str:
+        """The provider in use, of those that a session has enabled.
+
+        ONNX Runtime logs a line and hands back a CPU session where CUDA cannot be had. Raises LoadFailed then,
+        unless the deployment allows the fallback.
+        """
+        if self.asked in enabled:
+            return self.asked
+        if self.allow_fallback:
+            return enabled[0]
+        raise LoadFailed(
+            f"asked for {self.asked}, got {', '.join(enabled)}: CUDA, its libraries or the GPU cannot be used here "
+            "(set allow_fallback to serve on the CPU)"
+        )
+
+
+def check_installation() -> None:
+    """Raises LoadFailed unless exactly one ONNX Runtime wheel is installed: two overwrite each other's files."""
+    found = [name for name in _WHEELS if _installed(name)]
+    if not found:
+        raise LoadFailed("no ONNX Runtime is installed: pip install 'bonsai-serve[cpu]' or 'bonsai-serve[gpu]'")
+    if len(found) > 1:
+        raise LoadFailed(
+            "both onnxruntime and onnxruntime-gpu are installed, and each overwrote files of the other: "
+            "pip uninstall both, then install one of 'bonsai-serve[cpu]' and 'bonsai-serve[gpu]'"
+        )
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return False
+    return True

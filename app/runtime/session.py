@@ -1,0 +1,81 @@
+"""A session: one graph on one execution provider."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import onnxruntime as ort
+
+from app.contract.tensors import DataType, InputSpec, OutputSpec, Signature, TensorSpec
+from app.errors import ExecutionFailed, LoadFailed
+from app.protocol.messages import Array, Tensors
+from app.runtime.graph_cache import GraphCache
+from app.runtime.providers import Placement
+
+ort.set_default_logger_severity(3)  # what it would warn of is checked here, and refused with a reason
+
+
+Spec = TypeVar("Spec", bound=TensorSpec)
+
+
+class Session:
+    """A loaded graph. `run` may be called from several threads at once: they share the weights."""
+
+    def __init__(self, session: ort.InferenceSession, provider: str) -> None:
+        self._session = session
+        self.provider = provider
+        self.signature = _read_signature(session)
+        self._outputs = [spec.name for spec in self.signature.outputs]
+
+    @classmethod
+    def load(cls, graph: Path, placement: Placement, threads: int, cache: GraphCache) -> "Session":
+        """Loads a graph with `threads` intra-op threads.
+
+        Raises LoadFailed where the graph is broken, the provider asked for is not there, or an input or output is
+        no tensor.
+        """
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # Threads that spin after a run take the CPU from the event loop and from other models.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            session = cache.open(
+                graph, placement, options, lambda path: ort.InferenceSession(path, options, placement.providers())
+            )
+        except LoadFailed:
+            raise
+        except Exception as error:  # ORT raises a dozen unrelated classes; all of them mean: not this graph
+            raise LoadFailed(
+                f"{graph.name}: ONNX Runtime cannot load it: {_without_paths(str(error), graph)}"
+            ) from error
+        return cls(session, placement.check(session.get_providers()))
+
+    def run(self, inputs: Tensors) -> dict[str, Array]:
+        """All outputs by name. Blocking; releases the GIL. Raises ExecutionFailed."""
+        try:
+            return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True))
+        except Exception as error:  # the graph raised; its message may name nodes and files, so it goes to the log only
+            raise ExecutionFailed("the model failed on this input") from error
+
+
+def _read_signature(session: ort.InferenceSession) -> Signature:
+    inputs = tuple(_read_spec(InputSpec, node) for node in session.get_inputs())
+    outputs = tuple(_read_spec(OutputSpec, node) for node in session.get_outputs())
+    free = all(spec.shape[:1] == (-1,) for spec in (*inputs, *outputs))
+    return Signature(inputs=inputs, outputs=outputs, batch_axis=0 if free else None)
+
+
+def _read_spec(kind: type[Spec], node: Any) -> Spec:
+    """Any dimension that is not an integer is free: names of dimensions are free text."""
+    try:
+        datatype = DataType.from_onnx(node.type)
+    except LoadFailed as error:
+        raise LoadFailed(f"'{node.name}': {error}") from None
+    if datatype.numpy is None:
+        raise LoadFailed(f"'{node.name}': datatype {datatype} cannot be served yet")
+    shape = tuple(dim if isinstance(dim, int) and dim >= 0 else -1 for dim in node.shape)
+    return kind(name=node.name, datatype=datatype, shape=shape)
+
+
+def _without_paths(message: str, graph: Path) -> str:
+    return message.replace(str(graph), graph.name).replace(str(graph.parent), ".")

@@ -1,0 +1,101 @@
+"""The server process: uvicorn, its signals, and what it says at start and stop."""
+
+import asyncio
+import json
+import logging
+import signal
+import socket
+from types import FrameType
+
+import uvicorn
+
+from app import __version__
+from app.errors import BonsaiError, InvalidInput
+from app.main import Parts, assemble
+from app.repository.model import Model
+from app.repository.repository import Repository
+from app.settings import Settings
+
+logger = logging.getLogger("bonsai")
+
+BACKLOG = 2048
+LONGEST_EXAMPLE = 500
+"""Characters of a request that a person would still paste."""
+
+
+def serve(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT, answers what was taken in, and returns.
+
+    Raises what `assemble` raises, and InvalidInput where the address cannot be listened on.
+    """
+    parts = assemble(settings)
+    listener = _listen(settings.host, settings.port)
+    host, port = listener.getsockname()[:2]
+    server = Server(parts, settings, f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    # uvicorn raises the signal again when it has drained; with these handlers the process then ends by itself, with 0.
+    for caught in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(caught, server.handle_exit)
+    server.run(sockets=[listener])
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that begins to drain at the signal and says when the models are ready."""
+
+    def __init__(self, parts: Parts, settings: Settings, url: str) -> None:
+        super().__init__(
+            uvicorn.Config(
+                parts.app,
+                loop="uvloop",
+                http="httptools",
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                backlog=BACKLOG,
+                timeout_graceful_shutdown=settings.drain_seconds,
+            )
+        )
+        self._parts = parts
+        self._url = url
+        self._announcing: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        logger.info("listening", extra={"fields": {"url": self._url, "version": __version__}})
+        self._announcing = asyncio.create_task(_announce(self._parts.repository, self._url))
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._parts.dataplane.drain()
+        super().handle_exit(sig, frame)
+
+
+async def _announce(repository: Repository, url: str) -> None:
+    """Says what to type next, once the first pass over the repository has ended."""
+    await repository.settled.wait()
+    try:
+        model = repository.acquire(None, None)
+    except BonsaiError:  # none is ready, or several are
+        logger.info("try: %s/docs", url)
+        return
+    request = _example(model)
+    logger.info("try: curl -s %s/predict -d '%s'" if request else "try: %s/docs%s", url, request)
+
+
+def _example(model: Model) -> str:
+    """A /predict body with one row of the model's own sample; empty where nobody would want to paste it."""
+    if model.sample is None or len(model.signature.inputs) != 1:
+        return ""
+    row = model.sample[model.signature.inputs[0].name][:1]
+    if row.dtype.kind == "f" and (row == row.round()).all():
+        row = row.astype(int)
+    text = json.dumps({"inputs": row.tolist()}, default=str).replace(" ", "")
+    return text if len(text) <= LONGEST_EXAMPLE and "'" not in text else ""
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise InvalidInput(f"cannot listen on {host}:{port}: {error.strerror}") from None

@@ -1,0 +1,64 @@
+"""Settings of the process: BONSAI_* in the environment, read once, frozen."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.contract.manifest import explain
+from app.errors import InvalidInput
+
+PREFIX = "BONSAI_"
+NOT_OURS = frozenset({"BONSAI_DATA"})
+"""Variables with our prefix that belong to training."""
+
+
+def _default_state() -> Path:
+    """The XDG base directory specification's place for state."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "bonsai"
+
+
+class Settings(BaseSettings):
+    """Everything that is fixed while the process lives. docs/settings.md lists them; a test holds both equal."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    models: Path = Path("models")
+    """Folder of the model repository."""
+    state: Path = Field(default_factory=_default_state)
+    """The one folder that the server writes to."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one and logs it."""
+    poll_seconds: float = Field(default=2.0, gt=0)
+    """How often the model repository is looked at."""
+    max_body_bytes: int = Field(default=64 << 20, ge=1)
+    """Largest request body."""
+    drain_seconds: int = Field(default=30, ge=1)
+    """How long the requests that were taken in may take after SIGTERM."""
+    log_format: Literal["auto", "text", "json"] = "auto"
+    """`auto`: text at a terminal, JSON otherwise."""
+    log_requests: bool = False
+    """A log line for every request."""
+    slow_request_ms: float = Field(default=1000.0, gt=0)
+    """Requests that take at least this long are always logged."""
+
+    @classmethod
+    def load(cls, **given: object) -> "Settings":
+        """Settings from the environment; what is given (not None) goes first.
+
+        Raises InvalidInput that names the variable, also for a BONSAI_* variable that is none of ours.
+        """
+        known = {PREFIX + name.upper() for name in cls.model_fields} | NOT_OURS
+        unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+        if unknown:
+            raise InvalidInput.field(
+                ", ".join(unknown), expected=f"one of {', '.join(sorted(known))}", got="no setting"
+            )
+        try:
+            return cls(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+        except ValidationError as error:
+            raise InvalidInput(explain("settings", error)) from None

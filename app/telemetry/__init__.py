@@ -1,0 +1,1 @@
+"""Metrics and logs. Nothing in here knows the rest of the server."""
