@@ -1,0 +1,67 @@
+"""Small ONNX graphs, made where they are needed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+Shape = Sequence[int | str]
+
+
+def save(
+    path: Path, nodes: list[onnx.NodeProto], inputs: list[object], outputs: list[object], **weights: np.ndarray
+) -> Path:
+    """A graph of these nodes in a file; the folders above it are made."""
+    graph = helper.make_graph(
+        nodes, "graph", inputs, outputs, [numpy_helper.from_array(array, name) for name, array in weights.items()]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
+    return path
+
+
+def tensor(name: str, shape: Shape, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def linear(path: Path, rows: int | str = "N", width: int = 4, seed: int = 0) -> Path:
+    """x [rows, width] -> y [rows, 3], row by row."""
+    weights = np.random.default_rng(seed).standard_normal((width, 3)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    return save(path, nodes, [tensor("x", [rows, width])], [tensor("y", [rows, 3])], w=weights)
+
+
+def mean_over_rows(path: Path) -> Path:
+    """x [N, 4] -> y [N, 4] = x - mean of all rows: an answer depends on the rows beside it."""
+    nodes = [
+        helper.make_node("ReduceMean", ["x", "axes"], ["m"], keepdims=1),
+        helper.make_node("Sub", ["x", "m"], ["y"]),
+    ]
+    return save(path, nodes, [tensor("x", ["N", 4])], [tensor("y", ["N", 4])], axes=np.array([0], np.int64))
+
+
+def identity(path: Path, kind: int, shape: Shape = ("N", 4), name: str = "x") -> Path:
+    """A copy of its input, in any datatype, under any name."""
+    nodes = [helper.make_node("Identity", [name], ["y"])]
+    return save(path, nodes, [tensor(name, shape, kind)], [tensor("y", shape, kind)])
+
+
+def refuses_negative(path: Path) -> Path:
+    """x [N, 4] -> y [N, 4]: Gather with the row's first value as index; a value outside 0..3 makes the graph raise."""
+    nodes = [
+        helper.make_node("Cast", ["x"], ["indices"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "indices"], ["y"], axis=0),
+    ]
+    table = np.array([10, 20, 30, 40], np.float32)
+    return save(path, nodes, [tensor("x", ["N", 4])], [tensor("y", ["N", 4])], table=table)
+
+
+def slow(path: Path, repeats: int = 60, size: int = 512) -> Path:
+    """x [N, size] -> y [N, size]: enough matrix products to take tens of milliseconds."""
+    weights = (np.eye(size) + 0.001).astype(np.float32)
+    names = ["x", *(f"h{index}" for index in range(repeats - 1)), "y"]
+    nodes = [helper.make_node("MatMul", [names[i], "w"], [names[i + 1]]) for i in range(repeats)]
+    return save(path, nodes, [tensor("x", ["N", size])], [tensor("y", ["N", size])], w=weights)
