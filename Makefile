@@ -8,13 +8,18 @@ PYTEST := $(VENV)/bin/python -m pytest
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-slow test-docker check format schema startup clean
+RECIPE ?= digits
+
+.PHONY: help serve train test test-slow test-docker check format schema startup clean
 
 help:  ## List the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 serve: $(VENV)/.serve  ## Install the server if need be, and serve models/ on 127.0.0.1:8000
 	@$(VENV)/bin/bonsai serve --log-format text
+
+train: $(VENV)/.train  ## Train a recipe and publish it into models/: make train RECIPE=digits
+	@$(VENV)/bin/bonsai-train run $(RECIPE)
 
 test: check  ## Install everything if need be; lint, check types, run the tests
 	@$(PYTEST) -q --cov --cov-report=term
@@ -53,7 +58,12 @@ $(VENV)/.serve: $(INPUTS) | $(VENV)/bin/python
 	@$(INSTALL) --editable '.[cpu]'
 	@touch $@
 
+$(VENV)/.train: $(INPUTS) | $(VENV)/bin/python
+	@echo "installing the server and training (PyTorch is large)"
+	@$(INSTALL) --editable '.[cpu,train]'
+	@touch $@ $(VENV)/.serve
+
 $(VENV)/.test: $(INPUTS) | $(VENV)/bin/python
 	@echo "installing the server, training and the tools (PyTorch is large)"
 	@$(INSTALL) --editable '.[cpu,train,dev]'
-	@touch $@ $(VENV)/.serve
+	@touch $@ $(VENV)/.serve $(VENV)/.train

@@ -49,9 +49,9 @@ def wait_for(condition: Any, what: str) -> None:
 
 
 @contextmanager
-def starting(models: Path, *options: str, **environment: str) -> Iterator[Server]:
+def starting(models: Path, *options: str, python: str = sys.executable, **environment: str) -> Iterator[Server]:
     """A server that listens; its models may still be loading."""
-    command = [sys.executable, "-P", "-m", "app", "serve", "--models", str(models), "--port", "0", *options]
+    command = [python, "-P", "-m", "app", "serve", "--models", str(models), "--port", "0", *options]
     settings = {"BONSAI_POLL_SECONDS": "0.1", "BONSAI_LOG_FORMAT": "json", **environment}
     with subprocess.Popen(command, env=os.environ | settings, stderr=subprocess.PIPE, text=True) as process:
         server = Server(process)
@@ -74,9 +74,9 @@ def starting(models: Path, *options: str, **environment: str) -> Iterator[Server
 
 
 @contextmanager
-def serving(models: Path, *options: str, **environment: str) -> Iterator[Server]:
+def serving(models: Path, *options: str, python: str = sys.executable, **environment: str) -> Iterator[Server]:
     """A server that is ready."""
-    with starting(models, *options, **environment) as server:
+    with starting(models, *options, python=python, **environment) as server:
         server.wait_until_ready()
         yield server
 

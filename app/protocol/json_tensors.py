@@ -111,12 +111,20 @@ def _array(values: Any, datatype: DataType, field: str) -> Array:
     return array
 
 
-_PATH = re.compile(r" - at `\$?(?P<path>[^`]*)`$")
+_PLACE = re.compile(r"(?P<text>.*?)(?: - at `\$?(?P<path>[^`]*)`)?", re.DOTALL)
+_MEMBER = re.compile(r"Object (?P<fault>missing required|contains unknown) field `(?P<name>[^`]*)`")
+_MEMBER_FAULTS = {
+    "missing required": "expected a value, got none",
+    "contains unknown": "expected no such member, got one",
+}
 
 
 def _located(message: str, root: str) -> str:
     """msgspec's "Expected `float`, got `bool` - at `$[0][1]`" as "inputs[0][1]: expected float, got bool"."""
-    found = _PATH.search(message)
-    path = found["path"] if found else ""
-    text = (message[: found.start()] if found else message).replace("`", "")
-    return f"{root}{path}: {text[:1].lower()}{text[1:]}".removeprefix("body.")
+    place = _PLACE.fullmatch(message)
+    assert place is not None
+    field, text = f"{root}{place['path'] or ''}", place["text"]
+    if member := _MEMBER.fullmatch(text):
+        field, text = f"{field}.{member['name']}", _MEMBER_FAULTS[member["fault"]]
+    text = text.replace("`", "")
+    return f"{field}: {text[:1].lower()}{text[1:]}".removeprefix("body.")

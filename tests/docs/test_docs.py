@@ -1,0 +1,118 @@
+"""The documentation names what there is: every setting, endpoint, command, option, metric and error code."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import typer
+from prometheus_client import ProcessCollector
+
+from app.api.status import STATUS
+from app.cli import SCHEMAS
+from app.cli import app as commands
+from app.main import create_app
+from app.settings import NOT_OURS, PREFIX, Settings
+from app.telemetry.metrics import Metrics
+from tests.openapi import document
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+
+
+def rows(page: str) -> list[list[str]]:
+    """The cells of every table row of a page."""
+    lines = (DOCS / page).read_text(encoding="utf-8").splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+
+
+def first_cells(page: str, pattern: str) -> set[str]:
+    """What matches the pattern in the first cells of a page's rows."""
+    return {found for row in rows(page) for found in re.findall(pattern, row[0])}
+
+
+def test_settings() -> None:
+    documented = {row[0].strip("`"): row[1].strip("`") for row in rows("settings.md") if row[0].startswith("`BONSAI_")}
+    settings = {PREFIX + name.upper(): field for name, field in Settings.model_fields.items()}
+    assert documented.keys() == settings.keys()
+    for name, field in settings.items():
+        if field.default_factory is None:
+            assert documented[name] == str(field.default).lower().replace("'", ""), name
+    text = (DOCS / "settings.md").read_text(encoding="utf-8")
+    assert all(name in text for name in NOT_OURS)
+
+
+def test_metrics() -> None:
+    metrics = Metrics()
+    named = {
+        family.name + ("_total" if family.type == "counter" else ""): family.type
+        for family in metrics.registry.collect()
+    }
+    of_process = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for family in ProcessCollector(registry=None).collect()
+    }
+    documented = {row[0].strip("`"): row[1] for row in rows("metrics.md") if row[0].startswith("`")}
+    assert documented == {name: kind for name, kind in named.items() if name not in of_process}
+
+
+def test_metric_labels() -> None:
+    documented = {row[0].strip("`"): row[2] for row in rows("metrics.md") if row[0].startswith("`")}
+    for metric in vars(Metrics()).values():
+        if hasattr(metric, "_labelnames"):
+            name = metric._name + ("_total" if metric._type == "counter" else "")
+            assert documented[name] == ", ".join(metric._labelnames)
+
+
+def test_endpoints(models: Path) -> None:
+    served = {
+        f"{method.upper()} {path}"
+        for path, operations in document(create_app(Settings.load(models=models)))["paths"].items()
+        for method in operations
+    }
+    of_fastapi = {"GET /docs", "GET /openapi.json"}
+    assert first_cells("protocol.md", r"`((?:GET|POST) /[^`]*)`") == served | of_fastapi
+
+
+def test_error_codes() -> None:
+    documented = {row[0].strip("`"): int(row[1]) for row in rows("protocol.md") if re.fullmatch(r"\d{3}", row[1])}
+    assert documented == STATUS
+
+
+def test_commands_and_options() -> None:
+    group = typer.main.get_command(commands)
+    names = {f"bonsai {name}" for name in group.commands}  # type: ignore[attr-defined]
+    assert {" ".join(cell.split()[:2]) for cell in first_cells("cli.md", r"`(bonsai [^`]*)`")} == names
+    options = {
+        (option, name)
+        for name, command in group.commands.items()  # type: ignore[attr-defined]
+        for parameter in command.params
+        for option in parameter.opts
+        if option.startswith("--") and option != "--help"
+    }
+    documented = {
+        (row[0].strip("`"), command) for row in rows("cli.md") if "--" in row[0] for command in row[1].split(", ")
+    }
+    assert documented == options
+
+
+@pytest.mark.parametrize("name", SCHEMAS, ids=str)
+def test_json_schemas(name: str) -> None:
+    written = json.loads((DOCS / "schema" / f"{name}.schema.json").read_text(encoding="utf-8"))
+    assert written == SCHEMAS[name].model_json_schema(), "run `make schema`"  # type: ignore[index]
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [DOCS.parent / "README.md", *DOCS.rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_deployments_example_is_valid() -> None:
+    import tomllib
+
+    from app.contract.deployment import Deployments
+
+    example = re.search(r"```toml\n(.*?)```", (DOCS / "models.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert example is not None
+    assert Deployments.model_validate(tomllib.loads(example[1])).models["digits"].instances == 2
