@@ -127,9 +127,9 @@ class Repository:
         slot = await self._attempt(folder, deployment)
         versions[version] = slot
         self._metrics.loads.labels(name, str(version), slot.state).inc()
-        await self._retire(before)
-        if slot.model is not None:
-            self._metrics.model_ready.labels(name, str(version), slot.model.provider).set(1)
+        self._show(before.model, slot.model)
+        if before.model is not None:
+            await before.model.close()
 
     async def _attempt(self, folder: VersionFolder, deployment: Deployment) -> Slot:
         started = time.monotonic()
@@ -159,14 +159,18 @@ class Repository:
         slot = self._slots[name].pop(version)
         if not self._slots[name]:
             del self._slots[name]
-        await self._retire(slot)
+        self._show(slot.model, None)
+        if slot.model is not None:
+            await slot.model.close()
         logger.info("model unloaded", extra={"fields": {"model": name, "version": version}})
 
-    async def _retire(self, slot: Slot) -> None:
-        if slot.model is None:
-            return
-        self._metrics.model_ready.remove(slot.model.name, str(slot.model.version), slot.model.provider)
-        await slot.model.close()
+    def _show(self, before: Model | None, now: Model | None) -> None:
+        """Moves the readiness metric from one model to another."""
+        ready = self._metrics.model_ready
+        if before is not None:
+            ready.remove(before.name, str(before.version), before.provider)
+        if now is not None:
+            ready.labels(now.name, str(now.version), now.provider).set(1)
 
     def _report(self, problems: list[str]) -> None:
         """Logs what lies in the store and is no version, once for each change."""
