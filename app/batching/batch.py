@@ -26,12 +26,17 @@ class Entry:
     timings: Timings
     deadline: float | None = None
     """Monotonic instant after which the request is not executed any more."""
+    cancelled: bool = False
+    """Nobody waits for the answer any more: the entry is neither executed nor answered."""
+
+    def is_expired(self, now: float) -> bool:
+        return self.deadline is not None and self.deadline <= now
 
     def split(self, max_rows: int) -> list["Entry"]:
         """The entry in parts of at most `max_rows` rows; their answers are joined into its own."""
         starts = range(0, self.rows, max_rows)
-        join = _Join(len(starts), self.reply)
-        return [
+        join = _Join(self.reply)
+        join.parts = [
             Entry(
                 inputs={name: array[start : start + max_rows] for name, array in self.inputs.items()},
                 rows=min(max_rows, self.rows - start),
@@ -42,40 +47,42 @@ class Entry:
             )
             for index, start in enumerate(starts)
         ]
+        return join.parts
 
 
 class _Join:
-    """Collects the answers of a split entry; the first failure answers for all."""
+    """Collects the answers of a split entry's parts. The first failure answers for all and cancels the rest."""
 
-    def __init__(self, count: int, reply: Reply) -> None:
-        self._parts: list[Tensors | None] = [None] * count
-        self._missing = count
-        self._reply: Reply | None = reply
+    def __init__(self, reply: Reply) -> None:
+        self.parts: list[Entry] = []
+        self._reply = reply
+        self._answers: dict[int, Tensors] = {}
+        self._answered = False
 
     def part(self, index: int) -> Reply:
         return lambda outcome: self._arrive(index, outcome)
 
     def _arrive(self, index: int, outcome: Outcome) -> None:
-        if self._reply is None:  # already answered with another part's failure
+        if self._answered:  # a part that was under way while another failed
             return
         if isinstance(outcome, BonsaiError):
             self._answer(outcome)
             return
-        self._parts[index] = outcome
-        self._missing -= 1
-        if not self._missing:
+        self._answers[index] = outcome
+        if len(self._answers) == len(self.parts):
             self._answer(self._joined())
 
     def _joined(self) -> Outcome:
         try:
-            return _concatenate([part for part in self._parts if part is not None])
+            return _concatenate([self._answers[index] for index in range(len(self.parts))])
         except ValueError:
             return ExecutionFailed("the answers to the parts of a split request differ in shape")
 
     def _answer(self, outcome: Outcome) -> None:
-        reply, self._reply, self._parts = self._reply, None, []
-        if reply is not None:
-            reply(outcome)
+        self._answered = True
+        for part in self.parts:
+            part.cancelled = True
+        self._reply(outcome)
 
 
 @dataclass(slots=True)
@@ -89,14 +96,28 @@ class Batch:
         return sum(entry.rows for entry in self.entries)
 
     def execute(self, run: Run) -> list[Tensors]:
-        """Joins the rows, runs them and hands every entry its own. Raises ExecutionFailed."""
-        if len(self.entries) == 1:
-            return [run(self.entries[0].inputs)]
-        outputs = run(_concatenate([entry.inputs for entry in self.entries]))
+        """Joins the rows, runs them and hands every entry its own. Raises ExecutionFailed.
+
+        An entry without a key is run as it is, and may be answered with any shape.
+        """
+        first = self.entries[0]
+        if first.key is None:
+            return [run(first.inputs)]
+        outputs = run(
+            first.inputs if len(self.entries) == 1 else _concatenate([entry.inputs for entry in self.entries])
+        )
         for name, array in outputs.items():
             if array.ndim == 0 or len(array) != self.rows:
                 raise ExecutionFailed(f"output '{name}' has other rows than the batch of {self.rows}")
-        return list(self._slices(outputs))
+        return self._slices(outputs)
+
+    def sift(self, now: float) -> tuple["Batch", list[Entry]]:
+        """The part that is still to be run, and the entries whose deadline has passed."""
+        wanted = [entry for entry in self.entries if not entry.cancelled]
+        return (
+            Batch([entry for entry in wanted if not entry.is_expired(now)]),
+            [entry for entry in wanted if entry.is_expired(now)],
+        )
 
     def halves(self) -> tuple["Batch", "Batch"]:
         middle = len(self.entries) // 2

@@ -5,17 +5,20 @@ busy, requests collect, and the next batch is what has collected. All state belo
 clock, executor and scheduler are handed in, so that tests run it on a virtual clock.
 """
 
+import logging
 import math
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from app.batching.batch import Batch, Entry, Run
+from app.batching.batch import Batch, Entry, Outcome, Run
 from app.batching.queue import Queue
 from app.errors import BonsaiError, DeadlineExceeded, ExecutionFailed, Overloaded, TooLarge
 from app.protocol.messages import Tensors
 from app.telemetry.metrics import ModelMetrics
+
+logger = logging.getLogger("bonsai.batching")
 
 Result = list[Tensors] | BaseException
 
@@ -96,11 +99,15 @@ class DynamicBatcher:
         self._metrics.queue_rows.set(self._queue.rows)
 
     def _next(self) -> Batch | None:
-        if self._retries:
-            return self._retries.popleft()
-        batch, expired = self._queue.take(self.max_batch_rows, self._clock())
-        for entry in expired:
-            entry.reply(DeadlineExceeded("the deadline passed while the request waited"))
+        """The next batch to run; what should not run any more is answered on the way."""
+        now = self._clock()
+        while self._retries:
+            retry, expired = self._retries.popleft().sift(now)
+            self._expire(expired)
+            if retry.entries:
+                return retry
+        batch, expired = self._queue.take(self.max_batch_rows, now)
+        self._expire(expired)
         return batch if batch.entries else None
 
     def _start(self, batch: Batch) -> None:
@@ -109,7 +116,11 @@ class DynamicBatcher:
         for entry in batch.entries:
             entry.timings.started = entry.timings.started or started
         self._metrics.batch_rows.observe(batch.rows)
-        self._instances.start(partial(batch.execute, self._run), partial(self._finish, batch, started))
+        try:
+            self._instances.start(partial(batch.execute, self._run), partial(self._finish, batch, started))
+        except Exception as error:  # noqa: BLE001 - boundary: no thread to be had fails this batch, not the batcher
+            self._running -= 1
+            self._fail(batch, error)
 
     def _finish(self, batch: Batch, started: float, result: Result) -> None:
         self._running -= 1
@@ -125,7 +136,17 @@ class DynamicBatcher:
         self._seconds_a_row = 0.8 * self._seconds_a_row + 0.2 * latest if self._seconds_a_row else latest
         for entry, outputs in zip(batch.entries, results, strict=True):
             entry.timings.computed = now
-            entry.reply(outputs)
+            self._reply(entry, outputs)
+
+    def _expire(self, entries: list[Entry]) -> None:
+        for entry in entries:
+            self._reply(entry, DeadlineExceeded("the deadline passed while the request waited"))
+
+    def _reply(self, entry: Entry, outcome: Outcome) -> None:
+        try:
+            entry.reply(outcome)
+        except Exception:  # boundary: a waiter that fails must not leave the others waiting
+            logger.exception("fault while a request was answered")
 
     def _fail(self, batch: Batch, error: BaseException) -> None:
         """Bisects: the halves run again, so that only the culprit gets the error."""
@@ -136,4 +157,4 @@ class DynamicBatcher:
             failure = ExecutionFailed("the model failed on this input")
             failure.__cause__ = error
             error = failure
-        batch.entries[0].reply(error)
+        self._reply(batch.entries[0], error)

@@ -31,7 +31,8 @@ class Queue:
     def take(self, max_rows: int, now: float) -> tuple[Batch, list[Entry]]:
         """The next batch, of at most `max_rows` rows, and the entries before it whose deadline has passed.
 
-        An entry larger than `max_rows` gets a batch of its own. The batch is empty where nothing is left to run.
+        An entry larger than `max_rows` gets a batch of its own; a cancelled one gets nothing. The batch is empty where
+        nothing is left to run.
         """
         taken: list[Entry] = []
         expired: list[Entry] = []
@@ -41,7 +42,9 @@ class Queue:
             while lane and (not taken or rows + lane[0][1].rows <= max_rows):
                 _, entry = lane.popleft()
                 self.rows -= entry.rows
-                if entry.deadline is not None and entry.deadline <= now:
+                if entry.cancelled:
+                    continue
+                if entry.is_expired(now):
                     expired.append(entry)
                 else:
                     taken.append(entry)

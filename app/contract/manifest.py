@@ -104,6 +104,13 @@ class Manifest(Frozen):
                 raise ValueError(f"files: expected an entry for {name}, got none")
         return self
 
+    @model_validator(mode="after")
+    def _rows_need_a_free_dimension(self) -> "Manifest":
+        for spec in (*self.inputs, *self.outputs):
+            if self.batch_axis == 0 and spec.shape[:1] != (-1,):
+                raise ValueError(f"batch_axis: expected null, because '{spec.name}' has no free first dimension, got 0")
+        return self
+
     @property
     def signature(self) -> Signature:
         return Signature(inputs=self.inputs, outputs=self.outputs, batch_axis=self.batch_axis)
@@ -120,7 +127,9 @@ class Manifest(Frozen):
 
     def write(self, folder: Path) -> None:
         """Writes manifest.json, readable and with a stable order of keys."""
-        text = json.dumps(self.model_dump(mode="json", exclude_none=True), indent=2, ensure_ascii=False)
+        document = self.model_dump(mode="json", exclude_none=True)
+        document["batch_axis"] = self.batch_axis  # the one field whose null means something
+        text = json.dumps(document, indent=2, ensure_ascii=False)
         (folder / FILENAME).write_text(text + "\n", encoding="utf-8")
 
     def verify(self, folder: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -47,8 +47,7 @@ def load(folder: VersionFolder, deployment: Deployment, cache: GraphCache) -> Lo
         return Session.load(folder.path / file, placement, threads, cache)
 
     loaded = _load_manifested(folder, open_session) if folder.has_manifest else _load_bare(open_session)
-    _warm_up(loaded, deployment.limits.max_batch_rows)
-    return loaded
+    return _warm_up(loaded, deployment.limits.max_batch_rows)
 
 
 def _load_manifested(folder: VersionFolder, open_session: Callable[[str], Session]) -> Loaded:
@@ -79,10 +78,10 @@ def _prove(variant: Variant, manifest: Manifest, golden: Golden, open_session: C
     session = open_session(variant.file)
     _check_signature(manifest.signature, session.signature)
     golden.replay(session, variant.tolerance)
-    batchable = variant.batchable and manifest.batch_axis == 0
-    first = {name: array[: invariance.ROWS] for name, array in golden.inputs.items()} if batchable else golden.inputs
-    if batchable and not invariance.is_batch_invariant(session, first):
-        batchable = False
+    if manifest.batch_axis is None:
+        return Loaded(session, manifest.signature, variant.file, False, golden.inputs)
+    first = {name: array[: invariance.ROWS] for name, array in golden.inputs.items()}
+    batchable = variant.batchable and invariance.is_batch_invariant(session, first)
     return Loaded(session, manifest.signature, variant.file, batchable, first)
 
 
@@ -110,14 +109,18 @@ def _describe(specs: tuple[TensorSpec, ...]) -> str:
     return ", ".join(sorted(f"{spec.name} {spec.datatype} {list(spec.shape)}" for spec in specs))
 
 
-def _warm_up(loaded: Loaded, rows: int) -> None:
-    """One run of the largest batch, so that memory is allocated before the first request."""
-    if loaded.sample is None:
-        return
-    if loaded.batchable:
+def _warm_up(loaded: Loaded, rows: int) -> Loaded:
+    """One run of the largest batch, so that memory is there before the first request.
+
+    A graph that cannot take so many rows is served one request at a time.
+    """
+    if not loaded.batchable or loaded.sample is None:
+        return loaded
+    try:
         loaded.session.run({name: np.resize(array, (rows, *array.shape[1:])) for name, array in loaded.sample.items()})
-    else:
-        loaded.session.run(loaded.sample)
+    except ExecutionFailed:
+        return replace(loaded, batchable=False)
+    return loaded
 
 
 class Model:

@@ -70,10 +70,12 @@ class Repository:
         return _ready(name, number, versions[number])
 
     def versions(self, name: str) -> dict[int, Slot]:
-        """Every version of a model, whatever its state. Raises NotFound."""
-        if name not in self._slots:
-            raise NotFound(f"no model '{name[:128]}'")
-        return self._slots[name]
+        """Every version of a model, whatever its state. Raises NotFound; NotReady before the first pass is over."""
+        if name in self._slots:
+            return self._slots[name]
+        if not self.settled.is_set():
+            raise NotReady("the model repository is being loaded")
+        raise NotFound(f"no model '{name[:128]}'")
 
     def names(self) -> list[str]:
         return sorted(self._slots)
@@ -87,11 +89,14 @@ class Repository:
         """One pass: loads what is new or changed in the store, unloads what has gone."""
         listing = await asyncio.to_thread(self._store.list)
         self._report(listing.problems + self._follow_deployments())
-        for key in [key for key, _ in self._each() if key not in listing.versions]:
+        for key in [key for key, _ in self._each() if key not in listing.versions and key not in listing.moving]:
             await self._unload(key)
-        for key, folder in listing.versions.items():
-            if self._is_due(key, folder):
-                await self._load(key, folder)
+        due = {key: folder for key, folder in listing.versions.items() if self._is_due(key, folder)}
+        for (name, version), folder in due.items():
+            waiting = Slot(folder.fingerprint, self._deployments.of(name))
+            self._slots.setdefault(name, {}).setdefault(version, waiting)
+        for key, folder in due.items():
+            await self._load(key, folder)
         self.settled.set()
 
     async def close(self) -> None:
@@ -114,6 +119,7 @@ class Repository:
         slot = self._slots.get(key[0], {}).get(key[1])
         return (
             slot is None
+            or slot.state is State.LOADING  # a pass before this one did not come to it
             or slot.fingerprint != folder.fingerprint
             or _needs_reload(slot.deployment, self._deployments.of(key[0]))
         )
@@ -122,10 +128,9 @@ class Repository:
         """Loads a version; one that was there before answers until the new one can."""
         name, version = key
         deployment = self._deployments.of(name)
-        versions = self._slots.setdefault(name, {})
-        before = versions.setdefault(version, Slot(folder.fingerprint, deployment))
+        before = self._slots[name][version]
         slot = await self._attempt(folder, deployment)
-        versions[version] = slot
+        self._slots[name][version] = slot
         self._metrics.loads.labels(name, str(version), slot.state).inc()
         self._show(before.model, slot.model)
         if before.model is not None:

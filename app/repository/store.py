@@ -40,9 +40,11 @@ class VersionFolder:
 
 @dataclass(slots=True)
 class Listing:
-    """One look at a store: its versions, and what lies there that is none, each with the reason."""
+    """One look at a store: its versions, those that may still be changing, and what lies there that is none, each
+    with the reason."""
 
     versions: dict[Key, VersionFolder] = field(default_factory=dict)
+    moving: set[Key] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
 
 
@@ -72,16 +74,14 @@ class FolderStore:
     def list(self) -> Listing:
         found = Listing()
         for model in _folders(self._root):
-            if not _NAME.fullmatch(model.name):
-                found.problems.append(f"{model.name}: expected a name that matches {manifest.NAME_PATTERN}")
-                continue
-            try:
+            if _NAME.fullmatch(model.name):
                 for folder in versions(model, found.problems):
                     found.versions[folder.name, folder.version] = folder
-            except (OSError, LoadFailed) as error:  # it may vanish or change while it is read
-                found.problems.append(f"{model.name}: {error.strerror if isinstance(error, OSError) else error}")
+            else:
+                found.problems.append(f"{model.name}: expected a name that matches {manifest.NAME_PATTERN}")
         seen = {key: folder.fingerprint for key, folder in found.versions.items()}
-        found.versions = {key: folder for key, folder in found.versions.items() if self._is_still(key, folder)}
+        found.moving = {key for key, folder in found.versions.items() if not self._is_still(key, folder)}
+        found.versions = {key: folder for key, folder in found.versions.items() if key not in found.moving}
         self._last_seen = seen
         return found
 
@@ -94,19 +94,39 @@ class FolderStore:
 
 
 def versions(model: Path, problems: list[str]) -> Iterator[VersionFolder]:
-    """The versions in a model's folder; `problems` gets what lies there and is none. Raises OSError and LoadFailed."""
-    folders = list(_folders(model))
+    """The versions in a model's folder; `problems` gets what lies there and is none."""
+    try:
+        folders = list(_folders(model))
+        is_bare = (model / BARE_GRAPH).is_symlink() or (model / BARE_GRAPH).exists()
+    except OSError as error:  # it vanished while it was read
+        problems.append(f"{model.name}: {error.strerror}")
+        return
     for folder in folders:
-        if not _VERSION.fullmatch(folder.name):
-            problems.append(f"{model.name}/{folder.name}: expected a version folder named by an integer such as 1")
-        elif (version := read_folder(folder, model.name, int(folder.name))) is None:
-            problems.append(f"{model.name}/{folder.name}: expected {manifest.FILENAME} or {BARE_GRAPH}, got neither")
+        if _VERSION.fullmatch(folder.name):
+            yield from _version(f"{model.name}/{folder.name}", folder, model.name, int(folder.name), problems)
         else:
-            yield version
-    if (model / BARE_GRAPH).is_file() and (version := read_folder(model, model.name, 1)):
-        yield version
+            problems.append(f"{model.name}/{folder.name}: expected a version folder named by an integer such as 1")
+    if is_bare and any(folder.name == "1" for folder in folders):
+        problems.append(f"{model.name}/{BARE_GRAPH}: expected one version 1, got a folder 1 beside it")
+    elif is_bare:
+        yield from _version(model.name, model, model.name, 1, problems)
     elif not folders:
         problems.append(f"{model.name}: expected a version folder or {BARE_GRAPH}, got neither")
+
+
+def _version(label: str, path: Path, name: str, version: int, problems: list[str]) -> Iterator[VersionFolder]:
+    """The version in a folder, if it is one; one that cannot be read must not hide the others."""
+    try:
+        folder = read_folder(path, name, version)
+    except LoadFailed as error:
+        problems.append(f"{label}: {error}")
+    except OSError as error:
+        problems.append(f"{label}: {error.strerror}")
+    else:
+        if folder is None:
+            problems.append(f"{label}: expected {manifest.FILENAME} or {BARE_GRAPH}, got neither")
+        else:
+            yield folder
 
 
 def read_folder(path: Path, name: str, version: int) -> VersionFolder | None:

@@ -1,6 +1,7 @@
 """The golden sample: rows with the answers that the model gave when it was published."""
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,13 +28,19 @@ class Golden:
         Raises LoadFailed where it cannot be read or an array is missing.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return cls(
-                    inputs={spec.name: arrays[f"inputs/{spec.name}"] for spec in signature.inputs},
-                    outputs={spec.name: arrays[f"outputs/{spec.name}"] for spec in signature.outputs},
+            # Opened here, because np.load leaves its file open where the content is broken.
+            with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+                golden = cls(
+                    inputs={spec.name: _read(archive, f"inputs/{spec.name}") for spec in signature.inputs},
+                    outputs={spec.name: _read(archive, f"outputs/{spec.name}") for spec in signature.outputs},
                 )
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except OSError as error:
+            raise LoadFailed(f"{path.name}: expected the golden sample, got: {error.strerror}") from None
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise LoadFailed(f"{path.name}: expected the golden sample, got: {error}") from None
+        if not all(array.size for array in golden.outputs.values()):
+            raise LoadFailed(f"{path.name}: expected the golden sample, got: no rows")
+        return golden
 
     def replay(self, session: Session, tolerance: Tolerance) -> None:
         """Runs the sample. Raises LoadFailed where an answer lies outside the tolerance on this host."""
@@ -41,6 +48,13 @@ class Golden:
         for name, expected in self.outputs.items():
             if not _close(answers[name], expected, tolerance):
                 raise LoadFailed(f"golden sample: output '{name}' {_distance(answers[name], expected)} on this host")
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> Array:
+    """An array of an .npz, which is a zip of .npy files (numpy.lib.format)."""
+    with archive.open(f"{name}.npy") as member:
+        array: Array = np.lib.format.read_array(member, allow_pickle=False)
+        return array
 
 
 def _close(got: Array, expected: Array, tolerance: Tolerance) -> bool:

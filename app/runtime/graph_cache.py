@@ -6,6 +6,8 @@ on the host itself, keyed by everything that shaped it.
 """
 
 import hashlib
+import logging
+import mmap
 import os
 import platform
 import tempfile
@@ -19,8 +21,12 @@ from app.errors import InvalidInput
 from app.runtime import cpu
 from app.runtime.providers import Placement
 
+logger = logging.getLogger("bonsai.runtime")
+
 LARGEST = 1 << 30
-"""Bytes of a version folder above which no copy is kept: ONNX Runtime saves it as one protobuf, which ends at 2 GB."""
+"""Bytes of a graph above which no copy is kept: ONNX Runtime saves it as one protobuf, which ends at 2 GB."""
+
+Create = Callable[[Path, ort.SessionOptions], ort.InferenceSession]
 
 
 class GraphCache:
@@ -37,28 +43,51 @@ class GraphCache:
             raise InvalidInput.field("state (BONSAI_STATE)", expected="a folder that can be written", got=str(folder))
         self._folder = folder
 
-    def open(
-        self,
-        graph: Path,
-        placement: Placement,
-        options: ort.SessionOptions,
-        create: Callable[[str], ort.InferenceSession],
-    ) -> ort.InferenceSession:
-        """A session of the graph, from its optimised copy where there is one; else it leaves one behind."""
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        if sum(file.stat().st_size for file in graph.parent.iterdir()) > LARGEST:
-            return create(str(graph))
-        cached = self._folder / f"{self._key(graph, placement)}.onnx"
-        if cached.is_file():
+    def open(self, graph: Path, placement: Placement, create: Create) -> ort.InferenceSession:
+        """A session of the graph, from its optimised copy where there is one; else it leaves one behind.
+
+        A copy that is damaged or cannot be written costs time, never the model. Raises what `create` raises.
+        """
+        copy = self._folder / f"{_key(graph, placement)}.onnx"
+        if not _fits_one_file(graph):
+            return create(graph, ort.SessionOptions())
+        if copy.is_file():
+            options = ort.SessionOptions()
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-            return create(str(cached))
+            try:
+                return create(copy, options)
+            except Exception as error:  # noqa: BLE001 - ORT raises a dozen unrelated classes for a damaged file
+                logger.warning("an optimised graph is damaged and made again: %s", type(error).__name__)
+        try:
+            return self._optimise(graph, copy, placement, create)
+        except OSError as error:
+            logger.warning("no optimised graph is kept: %s", error.strerror)
+            return create(graph, ort.SessionOptions())
+
+    def _optimise(self, graph: Path, copy: Path, placement: Placement, create: Create) -> ort.InferenceSession:
+        self._folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._folder, prefix=".") as aside:
             fresh = Path(aside) / "graph.onnx"
+            options = ort.SessionOptions()
             options.optimized_model_filepath = str(fresh)
-            session = create(str(graph))
-            os.replace(fresh, cached)  # noqa: PTH105
+            session = create(graph, options)
+            if placement.asked in session.get_providers():  # a CPU session in CUDA's stead must not be kept for CUDA
+                fresh.replace(copy)
         return session
 
-    def _key(self, graph: Path, placement: Placement) -> str:
-        parts = (digest(graph).sha256, ort.__version__, placement.provider, platform.machine(), *sorted(cpu.flags()))
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+def _key(graph: Path, placement: Placement) -> str:
+    parts = (digest(graph).sha256, ort.__version__, placement.provider, platform.machine(), *sorted(cpu.flags()))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _fits_one_file(graph: Path) -> bool:
+    """Whether the file is small and holds its own weights: weights elsewhere may change while the graph does not.
+
+    A tensor with external data names the file under the key `location` (TensorProto.external_data in onnx.proto).
+    """
+    size = graph.stat().st_size
+    if not 0 < size <= LARGEST:
+        return False
+    with graph.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(b"location") == -1

@@ -1,5 +1,6 @@
 """The instance group of a model: how many runs may be under way at once."""
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -16,6 +17,11 @@ class InstanceGroup:
         self.count = count
         self._deliver = deliver
         self._threads = ThreadPoolExecutor(count, thread_name_prefix=name)
+        # Started here, so that no run can fail for want of a thread.
+        started = threading.Barrier(count + 1)
+        for _ in range(count):
+            self._threads.submit(started.wait)
+        started.wait()
 
     def start(self, work: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
         """Runs `work` on an instance; `done` gets what it returned or raised."""

@@ -33,15 +33,16 @@ class Session:
         Raises LoadFailed where the graph is broken, the provider asked for is not there, or an input or output is
         no tensor.
         """
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Threads that spin after a run take the CPU from the event loop and from other models.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+
+        def create(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
+            options.intra_op_num_threads = threads
+            options.inter_op_num_threads = 1
+            # Threads that spin after a run take the CPU from the event loop and from other models.
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            return ort.InferenceSession(path, options, placement.providers())
+
         try:
-            session = cache.open(
-                graph, placement, options, lambda path: ort.InferenceSession(path, options, placement.providers())
-            )
+            session = cache.open(graph, placement, create)
         except LoadFailed:
             raise
         except Exception as error:  # ORT raises a dozen unrelated classes; all of them mean: not this graph
