@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     """Port to listen on; 0 takes a free one and logs it."""
     poll_seconds: float = Field(default=2.0, gt=0)
     """How often the model repository is looked at."""
-    max_body_bytes: int = Field(default=64 << 20, ge=1)
+    max_body_bytes: int = Field(default=16 << 20, ge=1)
     """Largest request body."""
     drain_seconds: int = Field(default=30, ge=1)
     """How long the requests that were taken in may take after SIGTERM."""

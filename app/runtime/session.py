@@ -9,7 +9,7 @@ from app.contract.tensors import DataType, InputSpec, OutputSpec, Signature, Ten
 from app.errors import ExecutionFailed, LoadFailed
 from app.protocol.messages import Array, Tensors
 from app.runtime.graph_cache import GraphCache
-from app.runtime.providers import Placement
+from app.runtime.providers import CUDA, Placement
 
 ort.set_default_logger_severity(3)  # what it would warn of is checked here, and refused with a reason
 
@@ -33,6 +33,9 @@ class Session:
         Raises LoadFailed where the graph is broken, the provider asked for is not there, or an input or output is
         no tensor.
         """
+
+        if placement.asked == CUDA and CUDA in ort.get_available_providers():
+            ort.preload_dlls()  # finds the CUDA and cuDNN wheels, which lie outside the loader's path
 
         def create(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
             options.intra_op_num_threads = threads

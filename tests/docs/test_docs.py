@@ -15,6 +15,7 @@ from app.main import create_app
 from app.settings import NOT_OURS, PREFIX, Settings
 from app.telemetry.metrics import Metrics
 from tests.openapi import document
+from training.cli import commands as training_commands
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
@@ -93,6 +94,21 @@ def test_commands_and_options() -> None:
         (row[0].strip("`"), command) for row in rows("cli.md") if "--" in row[0] for command in row[1].split(", ")
     }
     assert documented == options
+
+
+def test_training_options() -> None:
+    command = typer.main.get_command(training_commands).commands["run"]  # type: ignore[attr-defined]
+    options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+    assert first_cells("training.md", r"`(--[a-z]+)`") == options - {"--help"}
+
+
+def test_the_figures_of_the_committed_model() -> None:
+    manifest = json.loads((DOCS.parent / "models" / "digits" / "1" / "manifest.json").read_text(encoding="utf-8"))
+    documented = {row[0].strip("`"): row[1:] for row in rows("training.md") if row[0].endswith("accuracy`")}
+    assert documented == {
+        name: [f"{metric['value']:.4f}", "{:.4f} to {:.4f}".format(*metric["ci95"])]
+        for name, metric in manifest["metrics"].items()
+    }
 
 
 @pytest.mark.parametrize("name", SCHEMAS, ids=str)
