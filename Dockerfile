@@ -74,8 +74,6 @@ USER bonsai
 
 
 FROM server AS serve-gpu
-# ONNX Runtime does not look for CUDA and cuDNN where pip puts them.
-ENV LD_LIBRARY_PATH=/venv/lib/python3.11/site-packages/nvidia/cu13/lib:/venv/lib/python3.11/site-packages/nvidia/cudnn/lib
 COPY --from=venv-gpu /venv /venv
 RUN --mount=from=wheel,source=/wheel,target=/wheel \
     PYTHONDONTWRITEBYTECODE=1 pip --python /venv/bin/python install --no-deps --no-index /wheel/*.whl

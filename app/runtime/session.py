@@ -40,6 +40,7 @@ class Session:
         def create(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
             options.intra_op_num_threads = threads
             options.inter_op_num_threads = 1
+            options.log_severity_level = 4  # what a run raises is logged with the request it belongs to
             # Threads that spin after a run take the CPU from the event loop and from other models.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             return ort.InferenceSession(path, options, placement.providers())
