@@ -8,7 +8,7 @@ from app.contract.deployment import Deployment
 from app.contract.manifest import Manifest
 from app.errors import BonsaiError, LoadFailed
 from app.repository.model import load
-from app.repository.store import BARE_GRAPH, FolderStore, VersionFolder, read_folder, versions
+from app.repository.store import BARE_GRAPH, FolderStore, Listing, VersionFolder, read_folder, versions
 from app.runtime.graph_cache import GraphCache
 
 
@@ -23,9 +23,9 @@ class Finding:
 
 def check(folder: Path, cache: GraphCache) -> Iterator[Finding]:
     """Loads a version folder, or every version of a model folder. Raises LoadFailed where there is none."""
-    problems: list[str] = []
-    found = list(_find(folder.resolve(), problems))
-    if not found and not problems:
+    seen = Listing()
+    found = list(_find(folder.resolve(), seen))
+    if not found and not seen.problems:
         raise LoadFailed(f"{folder}: expected a version folder, or a folder of them")
     for version in found:
         label = f"{version.name} version {version.version}"
@@ -36,7 +36,7 @@ def check(folder: Path, cache: GraphCache) -> Iterator[Finding]:
         else:
             how = "batched" if loaded.batchable else "one request at a time"
             yield Finding(label, True, f"{loaded.variant} on {loaded.session.provider}, {how}")
-    for problem in problems:
+    for problem in seen.problems:
         name, _, text = problem.partition(": ")
         yield Finding(name, False, text)
 
@@ -48,7 +48,7 @@ def listing(models: Path) -> Iterator[tuple[str, str, str, str, str]]:
         yield (folder.name, str(folder.version), *_describe(folder), size)
 
 
-def _find(folder: Path, problems: list[str]) -> Iterator[VersionFolder]:
+def _find(folder: Path, seen: Listing) -> Iterator[VersionFolder]:
     if not folder.is_dir():
         return
     if folder.name.isdigit():
@@ -56,7 +56,7 @@ def _find(folder: Path, problems: list[str]) -> Iterator[VersionFolder]:
         if version is not None:
             yield version
     else:
-        yield from versions(folder, problems)
+        yield from versions(folder, seen)
 
 
 def _describe(folder: VersionFolder) -> tuple[str, str]:

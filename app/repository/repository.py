@@ -142,6 +142,7 @@ class Repository:
         fields: dict[str, object] = {"model": folder.name, "version": folder.version}
         try:
             loaded = await asyncio.to_thread(load, folder, deployment, self._cache)
+            slot.model = Model(folder, loaded, deployment, self._metrics, asyncio.get_running_loop())
         except Exception as error:  # boundary: one version that cannot be loaded must not stop the others
             slot.state = State.FAILED
             slot.reason = str(error) if isinstance(error, BonsaiError) else "an unexpected fault; see the log"
@@ -149,7 +150,6 @@ class Repository:
             logger.error("load failed: %s", slot.reason, extra={"fields": fields}, exc_info=None if expected else error)
             return slot
         slot.state = State.READY
-        slot.model = Model(folder, loaded, deployment, self._metrics, asyncio.get_running_loop())
         fields |= {
             "variant": loaded.variant,
             "provider": loaded.session.provider,

@@ -75,12 +75,12 @@ class FolderStore:
         found = Listing()
         for model in _folders(self._root):
             if _NAME.fullmatch(model.name):
-                for folder in versions(model, found.problems):
+                for folder in versions(model, found):
                     found.versions[folder.name, folder.version] = folder
             else:
                 found.problems.append(f"{model.name}: expected a name that matches {manifest.NAME_PATTERN}")
         seen = {key: folder.fingerprint for key, folder in found.versions.items()}
-        found.moving = {key for key, folder in found.versions.items() if not self._is_still(key, folder)}
+        found.moving |= {key for key, folder in found.versions.items() if not self._is_still(key, folder)}
         found.versions = {key: folder for key, folder in found.versions.items() if key not in found.moving}
         self._last_seen = seen
         return found
@@ -93,34 +93,36 @@ class FolderStore:
         )
 
 
-def versions(model: Path, problems: list[str]) -> Iterator[VersionFolder]:
-    """The versions in a model's folder; `problems` gets what lies there and is none."""
+def versions(model: Path, found: Listing) -> Iterator[VersionFolder]:
+    """The versions in a model's folder; `found` gets what lies there and is none, or cannot be read just now."""
     try:
         folders = list(_folders(model))
-        is_bare = (model / BARE_GRAPH).is_symlink() or (model / BARE_GRAPH).exists()
-    except OSError as error:  # it vanished while it was read
-        problems.append(f"{model.name}: {error.strerror}")
+    except FileNotFoundError:  # it vanished since its own folder was read
         return
+    is_bare = (model / BARE_GRAPH).is_symlink() or (model / BARE_GRAPH).exists()
+    problems = found.problems
     for folder in folders:
         if _VERSION.fullmatch(folder.name):
-            yield from _version(f"{model.name}/{folder.name}", folder, model.name, int(folder.name), problems)
+            yield from _version(f"{model.name}/{folder.name}", folder, model.name, int(folder.name), found)
         else:
             problems.append(f"{model.name}/{folder.name}: expected a version folder named by an integer such as 1")
     if is_bare and any(folder.name == "1" for folder in folders):
         problems.append(f"{model.name}/{BARE_GRAPH}: expected one version 1, got a folder 1 beside it")
     elif is_bare:
-        yield from _version(model.name, model, model.name, 1, problems)
+        yield from _version(model.name, model, model.name, 1, found)
     elif not folders:
         problems.append(f"{model.name}: expected a version folder or {BARE_GRAPH}, got neither")
 
 
-def _version(label: str, path: Path, name: str, version: int, problems: list[str]) -> Iterator[VersionFolder]:
+def _version(label: str, path: Path, name: str, version: int, found: Listing) -> Iterator[VersionFolder]:
     """The version in a folder, if it is one; one that cannot be read must not hide the others."""
+    problems = found.problems
     try:
         folder = read_folder(path, name, version)
     except LoadFailed as error:
         problems.append(f"{label}: {error}")
-    except OSError as error:
+    except OSError as error:  # files come or go at this moment
+        found.moving.add((name, version))
         problems.append(f"{label}: {error.strerror}")
     else:
         if folder is None:

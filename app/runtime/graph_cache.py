@@ -60,9 +60,10 @@ class GraphCache:
                 logger.warning("an optimised graph is damaged and made again: %s", type(error).__name__)
         try:
             return self._optimise(graph, copy, placement, create)
-        except OSError as error:
-            logger.warning("no optimised graph is kept: %s", error.strerror)
-            return create(graph, ort.SessionOptions())
+        except Exception as error:  # noqa: BLE001 - a full disk has as many classes; a broken graph raises again below
+            session = create(graph, ort.SessionOptions())
+            logger.warning("no optimised graph is kept: %s", type(error).__name__)
+            return session
 
     def _optimise(self, graph: Path, copy: Path, placement: Placement, create: Create) -> ort.InferenceSession:
         self._folder.mkdir(parents=True, exist_ok=True)

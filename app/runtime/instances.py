@@ -17,10 +17,18 @@ class InstanceGroup:
         self.count = count
         self._deliver = deliver
         self._threads = ThreadPoolExecutor(count, thread_name_prefix=name)
-        # Started here, so that no run can fail for want of a thread.
-        started = threading.Barrier(count + 1)
-        for _ in range(count):
-            self._threads.submit(started.wait)
+        self._start_threads()
+
+    def _start_threads(self) -> None:
+        """Starts every thread now, so that no run can fail for want of one. Raises RuntimeError."""
+        started = threading.Barrier(self.count + 1)
+        try:
+            for _ in range(self.count):
+                self._threads.submit(started.wait)
+        except RuntimeError:
+            started.abort()
+            self.close()
+            raise
         started.wait()
 
     def start(self, work: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:

@@ -1,0 +1,184 @@
+"""When batches form, and what goes into them."""
+
+import pytest
+
+from tests.batching.world import World
+
+
+def test_a_request_to_an_idle_model_runs_at_the_next_turn() -> None:
+    world = World()
+    world.submit()
+    assert world.runs == []
+    world.turn()
+    assert world.batches() == [[1]]
+
+
+def test_what_arrives_in_one_turn_shares_a_batch() -> None:
+    world = World()
+    for _ in range(3):
+        world.submit()
+    world.turn()
+    assert world.batches() == [[1, 2, 3]]
+
+
+def test_every_request_of_a_batch_gets_its_own_rows() -> None:
+    world = World()
+    tickets = [world.submit(rows) for rows in (1, 3, 2)]
+    world.drain()
+    assert world.batches() == [[1, 2, 3]]
+    assert all(ticket.answered_right for ticket in tickets)
+
+
+def test_requests_collect_while_the_only_instance_is_busy() -> None:
+    world = World()
+    world.submit()
+    world.turn()
+    for _ in range(3):
+        world.submit()
+        world.turn()
+    assert world.batches() == [[1]]
+    world.complete()
+    assert world.batches() == [[1], [2, 3, 4]]
+
+
+def test_a_second_idle_instance_takes_what_waits_at_once() -> None:
+    world = World(instances=2)
+    world.submit()
+    world.turn()
+    world.submit()
+    world.turn()
+    assert world.batches() == [[1], [2]]
+
+
+def test_one_turn_fills_as_many_instances_as_there_are_batches() -> None:
+    world = World(instances=3, max_batch_rows=2)
+    for _ in range(8):
+        world.submit()
+    world.turn()
+    assert world.batches() == [[1, 2], [3, 4], [5, 6]]
+
+
+def test_runs_may_complete_in_any_order() -> None:
+    world = World(instances=3)
+    tickets = []
+    for _ in range(3):
+        tickets.append(world.submit())
+        world.turn()
+    for index in (2, 0, 0):
+        world.complete(index)
+    assert all(ticket.answered_right for ticket in tickets)
+
+
+@pytest.mark.parametrize(
+    ("rows", "batches"),
+    [
+        ([1] * 9, [[1, 2, 3, 4, 5, 6, 7, 8], [9]]),
+        ([5, 3, 1], [[1, 2], [3]]),
+        ([5, 4, 3], [[1], [2, 3]]),
+        ([8, 1], [[1], [2]]),
+        ([7, 2, 1], [[1], [2, 3]]),
+    ],
+)
+def test_a_batch_is_bounded_in_rows_not_in_requests(rows: list[int], batches: list[list[int]]) -> None:
+    world = World(max_batch_rows=8)
+    for count in rows:
+        world.submit(count)
+    world.drain()
+    assert world.batches() == batches
+
+
+def test_equals_are_served_first_in_first_out_even_where_a_later_one_would_fit() -> None:
+    world = World(max_batch_rows=4)
+    for rows in (3, 3, 1):
+        world.submit(rows)
+    world.drain()
+    assert world.batches() == [[1], [2, 3]]
+
+
+def test_shapes_do_not_share_a_batch() -> None:
+    world = World(instances=2)
+    for key in ("a", "b", "a", "b"):
+        world.submit(key=key)
+    world.turn()
+    assert world.batches() == [[1, 3], [2, 4]]
+
+
+def test_another_shape_in_between_does_not_cut_a_batch() -> None:
+    world = World()
+    for key in ("a", "b", "a"):
+        world.submit(key=key)
+    world.drain()
+    assert world.batches() == [[1, 3], [2]]
+
+
+def test_the_shape_whose_oldest_request_waited_longest_goes_first() -> None:
+    world = World()
+    world.submit(key="c")
+    world.turn()
+    world.submit(key="b")
+    for _ in range(5):
+        world.submit(key="a")
+    world.complete()
+    assert world.batches() == [[1], [2]]
+
+
+def test_a_steady_stream_of_one_shape_does_not_starve_another() -> None:
+    world = World(max_batch_rows=2)
+    world.submit(2, key="a")
+    world.turn()
+    world.submit(2, key="a")
+    rare = world.submit(key="b")
+    for _ in range(3):
+        world.submit(2, key="a")
+        world.complete()
+    assert rare.answered_right
+
+
+def test_a_request_without_a_key_runs_alone_and_whole() -> None:
+    world = World(max_batch_rows=4)
+    tickets = [world.submit(rows, key=None) for rows in (1, 9, 1)]
+    world.drain()
+    assert [len(run.rows) for run in world.runs] == [1, 9, 1]
+    assert all(ticket.answered_right for ticket in tickets)
+
+
+def test_requests_without_a_key_use_all_instances_in_order_of_arrival() -> None:
+    world = World(instances=2)
+    for _ in range(3):
+        world.submit(key=None)
+    world.turn()
+    assert world.batches() == [[1], [2]]
+
+
+def test_a_request_submitted_by_a_reply_is_served_too() -> None:
+    world = World()
+    first = world.submit()
+    first.then = world.submit
+    world.drain()
+    assert world.batches() == [[1], [2]]
+    assert world.tickets[1].answered_right
+
+
+def test_timings_say_when_a_request_started_and_when_it_was_computed() -> None:
+    world = World()
+    world.submit()
+    world.turn()
+    ticket = world.submit()
+    world.now += 3
+    world.complete()
+    world.now += 2
+    world.complete()
+    assert (ticket.timings.received, ticket.timings.started, ticket.timings.computed) == (1000.0, 1003.0, 1005.0)
+
+
+def test_metrics_follow_the_queue_and_the_batches() -> None:
+    world = World()
+    world.submit(2)
+    assert world.value("bonsai_queue_rows") == 2
+    world.turn()
+    world.submit(3)
+    assert world.value("bonsai_queue_rows") == 3
+    world.drain()
+    assert world.value("bonsai_queue_rows") == 0
+    assert world.value("bonsai_batch_rows_count") == 2
+    assert world.value("bonsai_batch_rows_sum") == 5

@@ -1,0 +1,137 @@
+"""Requests larger than a batch: split, run in parts, answered as one."""
+
+from collections.abc import Callable
+
+import pytest
+
+from app.batching.batch import Entry
+from app.errors import DeadlineExceeded, ExecutionFailed
+from app.protocol.messages import Array, Tensors
+from tests.batching.world import World, breaks_on
+
+
+@pytest.mark.parametrize(
+    ("rows", "runs"), [(8, [8]), (9, [8, 1]), (16, [8, 8]), (17, [8, 8, 1]), (100, [8] * 12 + [4])]
+)
+def test_an_oversize_request_runs_in_parts_and_is_answered_whole(rows: int, runs: list[int]) -> None:
+    world = World(max_batch_rows=8)
+    ticket = world.submit(rows)
+    world.drain()
+    assert [len(run.rows) for run in world.runs] == runs
+    assert ticket.answered_right
+
+
+def test_parts_that_complete_in_another_order_are_joined_in_the_order_of_the_rows() -> None:
+    world = World(instances=4, max_batch_rows=2)
+    ticket = world.submit(8)
+    world.turn()
+    for index in (3, 1, 0):
+        world.complete(index)
+        assert ticket.outcomes == []
+    world.complete()
+    assert ticket.answered_right
+
+
+def test_the_last_part_shares_its_batch_with_what_comes_after() -> None:
+    world = World(max_batch_rows=4)
+    tickets = [world.submit(6), world.submit(2)]
+    world.drain()
+    assert world.batches() == [[1], [1, 2]]
+    assert all(ticket.answered_right for ticket in tickets)
+
+
+def test_a_split_request_counts_as_all_its_rows() -> None:
+    world = World(max_batch_rows=2)
+    world.submit(7)
+    assert world.value("bonsai_queue_rows") == 7
+
+
+def failing_runs(*numbers: int) -> Callable[[Tensors], dict[str, Array]]:
+    """A model whose runs with these numbers (from 0) raise."""
+    count = iter(range(1000))
+
+    def run(inputs: Tensors) -> dict[str, Array]:
+        if next(count) in numbers:
+            raise ExecutionFailed(f"run failed with {len(inputs['x'])} rows")
+        return {"y": inputs["x"] + 0.5}
+
+    return run
+
+
+@pytest.mark.parametrize("failing", [(0,), (1,), (2,), (0, 1), (0, 2), (0, 1, 2)])
+@pytest.mark.parametrize("order", [(0, 0, 0), (2, 1, 0), (1, 0, 0)])
+def test_a_failing_part_fails_the_request_once(failing: tuple[int, ...], order: tuple[int, ...]) -> None:
+    world = World(failing_runs(*failing), instances=3, max_batch_rows=2)
+    ticket = world.submit(6)
+    world.turn()
+    for index in order:
+        world.complete(index)
+    assert isinstance(ticket.error, ExecutionFailed)
+    assert world.batcher.idle
+
+
+def test_a_part_that_expires_expires_the_request_once() -> None:
+    world = World(max_batch_rows=2)
+    ticket = world.submit(6, deadline=world.now + 5)
+    world.turn()
+    world.now += 10
+    world.drain()
+    assert isinstance(ticket.error, DeadlineExceeded)
+    assert len(world.runs) == 1
+    assert world.batcher.idle
+
+
+def test_a_part_that_fails_and_one_that_expires_are_one_answer() -> None:
+    world = World(failing_runs(0), max_batch_rows=2)
+    ticket = world.submit(4, deadline=world.now + 5)
+    world.turn()
+    world.now += 10
+    world.drain()
+    assert isinstance(ticket.error, ExecutionFailed)
+
+
+def test_neighbours_of_a_part_that_fails_are_answered() -> None:
+    world = World(failing_runs(0), max_batch_rows=4)
+    split, neighbour = world.submit(6), world.submit(2)
+    world.drain()
+    assert isinstance(split.error, ExecutionFailed)
+    assert neighbour.answered_right
+
+
+def test_the_remaining_parts_of_a_failed_request_are_not_run() -> None:
+    world = World(failing_runs(0), max_batch_rows=2)
+    ticket = world.submit(200)
+    world.drain()
+    assert isinstance(ticket.error, ExecutionFailed)
+    assert len(world.runs) == 1
+
+
+def test_a_part_of_a_failed_request_is_not_tried_again() -> None:
+    world = World(breaks_on(1), instances=2, max_batch_rows=4)
+    failed, neighbour = world.submit(6), world.submit(2)
+    world.drain()
+    assert isinstance(failed.error, ExecutionFailed)
+    assert neighbour.answered_right
+    assert world.batches() == [[1], [1, 2], [2]]
+
+
+def test_parts_whose_answers_do_not_fit_together_fail_the_request() -> None:
+    widths = iter((1, 2))
+
+    def run(inputs: Tensors) -> dict[str, Array]:
+        return {"y": inputs["x"].repeat(next(widths), axis=1)}
+
+    world = World(run, max_batch_rows=2)
+    ticket = world.submit(4)
+    world.drain()
+    assert isinstance(ticket.error, ExecutionFailed)
+
+
+def test_every_input_is_split_at_the_same_rows() -> None:
+    world = World()
+    whole = world.submit(5)
+    world.drain()
+    entry = Entry({"a": whole.x, "b": -whole.x}, 5, "k", whole.outcomes.append, whole.timings)
+    parts = entry.split(2)
+    assert [part.rows for part in parts] == [2, 2, 1]
+    assert all((part.inputs["a"] == -part.inputs["b"]).all() for part in parts)

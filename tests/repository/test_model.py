@@ -1,0 +1,138 @@
+"""A loaded model from end to end: shapes, bad neighbours, deadlines."""
+
+import asyncio
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+from onnx import TensorProto
+
+from app.contract.deployment import Deployment
+from app.errors import DeadlineExceeded, ExecutionFailed
+from app.protocol.messages import Tensors
+from app.repository.model import Model
+from app.repository.repository import Repository
+from app.repository.store import VersionFolder
+from tests import graphs
+from tests.repository.shelf import PATIENCE, Shelf, ask, submit
+
+
+def test_shapes_that_arrive_together_are_answered_each_on_its_own(shelf: Shelf) -> None:
+    shelf.bare("m", lambda path: graphs.identity(path, TensorProto.FLOAT, ("N", "T")))
+    sent = [np.full((rows, width), rows * 10 + width, np.float32) for rows in (1, 2, 3) for width in (1, 5, 9)]
+
+    async def scenario(repository: Repository) -> None:
+        model = repository.acquire("m", None)
+        answers = await asyncio.gather(*(ask(model, x) for x in sent))
+        for x, y in zip(sent, answers, strict=True):
+            np.testing.assert_array_equal(y, x)
+        assert shelf.sample("bonsai_batch_rows_count", model="m", version="1") == 3
+
+    shelf.run(scenario)
+
+
+def test_a_bad_row_fails_alone(shelf: Shelf) -> None:
+    shelf.bare("m", graphs.refuses_negative)
+
+    async def scenario(repository: Repository) -> None:
+        model = repository.acquire("m", None)
+        answers = [submit(model, np.full((1, 4), 99 if index == 3 else 1, np.float32)) for index in range(8)]
+        outcomes = await asyncio.gather(*answers)
+        assert isinstance(outcomes.pop(3), ExecutionFailed)
+        for outcome in outcomes:
+            np.testing.assert_array_equal(outcome["y"], np.full((1, 4), 20, np.float32))
+
+    shelf.run(scenario)
+
+
+def test_a_request_whose_time_has_run_out_is_not_run(shelf: Shelf) -> None:
+    shelf.bare("m")
+
+    async def scenario(repository: Repository) -> None:
+        model = repository.acquire("m", None)
+        assert isinstance(await submit(model, deadline=time.monotonic() - 1), DeadlineExceeded)
+        assert shelf.sample("bonsai_batch_rows_count", model="m", version="1") == 0
+
+    shelf.run(scenario)
+
+
+def test_many_requests_over_several_instances_each_get_their_own_answer(shelf: Shelf) -> None:
+    shelf.bare("m", lambda path: graphs.identity(path, TensorProto.FLOAT))
+    shelf.deploy("[models.m]\ninstances = 3\n[models.m.limits]\nmax_batch_rows = 8")
+
+    async def scenario(repository: Repository) -> None:
+        model = repository.acquire("m", None)
+        sent = [np.full((1 + number % 20, 4), number, np.float32) for number in range(300)]
+        answers = await asyncio.gather(*(ask(model, x) for x in sent))
+        for x, y in zip(sent, answers, strict=True):
+            np.testing.assert_array_equal(y, x)
+
+    shelf.run(scenario)
+
+
+def threads_of(name: str) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if name in thread.name]
+
+
+def assert_ended(threads: list[threading.Thread]) -> None:
+    assert threads
+    for thread in threads:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+def test_a_closed_model_leaves_no_thread(shelf: Shelf) -> None:
+    shelf.bare("closing")
+
+    async def scenario(repository: Repository) -> None:
+        model = repository.acquire("closing", None)
+        await ask(model)
+        threads = threads_of("closing")
+        await repository.close()
+        assert_ended(threads)
+        assert model.name == "closing"  # it is held until here: its threads ended because it was closed
+
+    shelf.run(scenario)
+
+
+def test_a_replaced_model_leaves_no_thread(shelf: Shelf) -> None:
+    shelf.publish("replaced", 1)
+
+    async def scenario(repository: Repository) -> None:
+        model = repository.acquire("replaced", None)
+        await ask(model)
+        threads = threads_of("replaced")
+        shelf.publish("replaced", 1, lambda path: graphs.linear(path, seed=2))
+        await repository.refresh()
+        assert_ended(threads)
+        assert repository.acquire("replaced", None) is not model
+
+    shelf.run(scenario)
+
+
+class Meeting:
+    """A session whose runs wait until as many are under way as were announced."""
+
+    provider = "none"
+
+    def __init__(self, runs: int) -> None:
+        self._together = threading.Barrier(runs)
+
+    def run(self, inputs: Tensors) -> Tensors:
+        self._together.wait(PATIENCE)
+        return {"y": inputs["x"]}
+
+
+def test_as_many_runs_are_under_way_as_there_are_instances(shelf: Shelf) -> None:
+    loaded = shelf.load(shelf.bare("m"))
+    meeting = replace(loaded, session=Meeting(3), batchable=False)  # type: ignore[arg-type]
+    folder = VersionFolder("m", 1, shelf.models / "m", ())
+
+    async def scenario() -> None:
+        model = Model(folder, meeting, Deployment(instances=3), shelf.metrics, asyncio.get_running_loop())
+        answers = await asyncio.gather(*(ask(model) for _ in range(3)))
+        assert len(answers) == 3
+        await model.close()
+
+    asyncio.run(scenario())

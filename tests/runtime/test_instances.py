@@ -1,0 +1,152 @@
+"""The instance group: threads that run a model, results that come back through one callable."""
+
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from app.runtime.instances import InstanceGroup
+
+PATIENCE = 10
+
+
+class Loop:
+    """Stands in for an event loop: deliveries wait until the test takes them."""
+
+    def __init__(self) -> None:
+        self._deliveries: queue.Queue[tuple[Callable[[Any], None], Any]] = queue.Queue()
+
+    def deliver(self, callback: Callable[[Any], None], result: object) -> None:
+        self._deliveries.put((callback, result))
+
+    def take(self) -> None:
+        """Waits for a delivery and makes the call on this thread."""
+        callback, result = self._deliveries.get(timeout=PATIENCE)
+        callback(result)
+
+
+def test_results_are_delivered_through_the_callable_and_not_from_the_worker() -> None:
+    loop, seen = Loop(), []
+    group = InstanceGroup("m", 1, loop.deliver)
+    group.start(lambda: threading.current_thread().name, lambda name: seen.append((name, threading.current_thread())))
+    loop.take()
+    group.close()
+    ((worker, caller),) = seen
+    assert worker.startswith("m")
+    assert caller is threading.current_thread()
+
+
+@pytest.mark.parametrize("error", [ValueError("wrong"), KeyboardInterrupt(), SystemExit(3)])
+def test_what_a_run_raises_is_delivered_as_its_result(error: BaseException) -> None:
+    loop, seen = Loop(), []
+    group = InstanceGroup("m", 1, loop.deliver)
+
+    def work() -> None:
+        raise error
+
+    group.start(work, seen.append)
+    loop.take()
+    assert seen == [error]
+    group.start(lambda: "next", seen.append)
+    loop.take()
+    group.close()
+    assert seen[1] == "next"
+
+
+@pytest.mark.parametrize("result", [None, 0, [], {}])
+def test_an_empty_result_is_delivered_as_it_is(result: object) -> None:
+    loop, seen = Loop(), []
+    group = InstanceGroup("m", 1, loop.deliver)
+    group.start(lambda: result, seen.append)
+    loop.take()
+    group.close()
+    assert seen == [result]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_as_many_runs_are_under_way_at_once_as_there_are_instances(count: int) -> None:
+    loop, seen = Loop(), []
+    group = InstanceGroup("m", count, loop.deliver)
+    together = threading.Barrier(count)
+    for _ in range(count):
+        group.start(lambda: together.wait(PATIENCE), seen.append)
+    for _ in range(count):
+        loop.take()
+    group.close()
+    assert group.count == count
+    assert sorted(seen) == list(range(count))  # the barrier gave every run its number: all were there
+
+
+def test_no_more_runs_are_under_way_than_there_are_instances() -> None:
+    loop, seen = Loop(), []
+    group = InstanceGroup("m", 2, loop.deliver)
+    lock, running = threading.Lock(), 0
+    entered, go = threading.Semaphore(0), threading.Event()
+
+    def work() -> int:
+        nonlocal running
+        with lock:
+            running += 1
+            most = running
+        entered.release()
+        assert go.wait(PATIENCE)
+        with lock:
+            running -= 1
+        return most
+
+    for _ in range(20):
+        group.start(work, seen.append)
+    assert all(entered.acquire(timeout=PATIENCE) for _ in range(2))
+    go.set()
+    for _ in range(20):
+        loop.take()
+    group.close()
+    assert max(seen) == 2
+
+
+WITHOUT_THREADS = """
+import threading
+from app.runtime.instances import InstanceGroup
+
+start, count = threading.Thread.start, iter(range(100))
+
+def refusing(thread):
+    if next(count) == 2:
+        raise RuntimeError("can't start new thread")
+    start(thread)
+
+threading.Thread.start = refusing
+try:
+    InstanceGroup("m", 4, lambda done, result: done(result))
+except Exception:
+    print("refused")
+"""
+
+
+def test_threads_that_cannot_be_had_are_an_error_and_do_not_keep_the_process_alive() -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", WITHOUT_THREADS], capture_output=True, text=True, check=True, timeout=PATIENCE
+    )
+    assert found.stdout == "refused\n"
+
+
+def test_close_lets_the_run_that_is_under_way_end_and_then_ends_the_threads() -> None:
+    loop, seen = Loop(), []
+    group = InstanceGroup("closing", 1, loop.deliver)
+    go = threading.Event()
+
+    def work() -> threading.Thread:
+        assert go.wait(PATIENCE)
+        return threading.current_thread()
+
+    group.start(work, seen.append)
+    group.close()
+    go.set()
+    loop.take()
+    (thread,) = seen
+    thread.join(PATIENCE)
+    assert not thread.is_alive()

@@ -1,0 +1,47 @@
+"""Accuracy, each figure with its 95 % confidence interval."""
+
+from collections.abc import Sequence
+from math import sqrt
+from statistics import NormalDist, fmean, variance
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit  # type: ignore[import-untyped]
+
+from app.contract.manifest import Metric
+
+TAIL = 0.975
+
+
+def top1(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether the highest logit is the target's; logits [rows, classes], targets [rows] -> [rows]."""
+    correct: NDArray[np.bool_] = logits.argmax(axis=1) == targets
+    return correct
+
+
+def proportion(correct: NDArray[np.bool_]) -> Metric:
+    """Share of right rows, with Wilson's score interval.
+
+    E. B. Wilson, Probable Inference, the Law of Succession, and Statistical Inference, JASA 22 (1927), 209-212.
+    Unlike the normal one it stays inside [0, 1] and keeps a width at 100 %.
+    """
+    rows = len(correct)
+    share = float(correct.mean())
+    z = NormalDist().inv_cdf(TAIL)
+    centre = share + z**2 / (2 * rows)
+    reach = z * sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2))
+    low, high = (centre - reach) / (1 + z**2 / rows), (centre + reach) / (1 + z**2 / rows)
+    return Metric(value=share, ci95=(max(0.0, low), min(1.0, high)))
+
+
+def cross_validated(scores: Sequence[float], held_out_to_trained: float) -> Metric:
+    """Mean of the folds' scores, with Student's t interval over the corrected variance.
+
+    The folds share most of their training rows, so their plain variance is too small; it is multiplied by
+    1/n + held out/trained instead of by 1/n. C. Nadeau and Y. Bengio, Inference for the Generalization Error, Machine
+    Learning 52 (2003), 239-281; for repeated folds R. R. Bouckaert and E. Frank, PAKDD 2004, 3-12.
+    """
+    mean = fmean(scores)
+    deviation = sqrt(variance(scores, mean) * (1 / len(scores) + held_out_to_trained))
+    reach = float(stdtrit(len(scores) - 1, TAIL)) * deviation
+    return Metric(value=mean, ci95=(max(0.0, mean - reach), min(1.0, mean + reach)))
