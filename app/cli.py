@@ -75,7 +75,7 @@ def list_models(models: Models = None) -> None:
     table = Table("model", "version", "task", "variants", "size", box=None)
     for row in listing(Settings.load(models=models).models):
         table.add_row(*row)
-    Console().print(table)
+    Console(markup=False, emoji=False, highlight=False).print(table)
 
 
 @app.command()

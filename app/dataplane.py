@@ -38,48 +38,51 @@ class DataPlane:
         """Admits, resolves, validates and submits a request. `reply` is called with the answer or the error: at once,
         or later on the same thread."""
         self._metrics.in_flight.inc()
+        outcome: InferResponse | BonsaiError | None
         try:
-            if self._drains_since is not None and request.timings.received > self._drains_since:
-                raise Draining("the server is stopping")
-            model = self._repository.acquire(request.model, request.version)
-            request.resolved = (model.name, model.version)
-            inputs = request.read_inputs(model.signature)
-            rows = validate(model.signature, inputs)
-            _check_requested(request.outputs, model.signature)
-            request.timings.decoded = self.clock()
-            self._submit(model, request, inputs, rows, reply)
+            outcome = self._take_in(request, reply)
         except BonsaiError as error:
-            self._answer(reply, error)
+            outcome = error
         except Exception:  # boundary: whatever went wrong, the request is answered and the others go on
             logger.exception("fault while a request was taken in")
-            self._answer(reply, BonsaiError("the server failed on this request"))
+            outcome = BonsaiError("the server failed on this request")
+        if outcome is not None:
+            self._answer(reply, outcome)
 
-    def _submit(self, model: Model, request: InferRequest, inputs: Tensors, rows: int, reply: Reply) -> None:
-        finish = partial(self._finish, model, request, reply)
+    def _take_in(self, request: InferRequest, reply: Reply) -> InferResponse | None:
+        """The answer where there is one at once; None for a request that is on its way."""
+        if self._drains_since is not None and request.timings.received > self._drains_since:
+            raise Draining("the server is stopping")
+        model = self._repository.acquire(request.model, request.version)
+        request.resolved = (model.name, model.version)
+        inputs = request.read_inputs(model.signature)
+        rows = validate(model.signature, inputs)
+        _check_requested(request.outputs, model.signature)
+        request.timings.decoded = self.clock()
         if rows == 0 and model.signature.batch_axis is not None:
-            finish(empty_outputs(model.signature))
-            return
+            return _respond(model, request, empty_outputs(model.signature))
         timeout = request.timeout if request.timeout is not None else model.slo_seconds
         deadline = None if timeout is None else request.timings.received + timeout
-        model.submit(inputs, rows, deadline, request.timings, finish)
+        model.submit(inputs, rows, deadline, request.timings, partial(self._finish, model, request, reply))
+        return None
 
     def _finish(self, model: Model, request: InferRequest, reply: Reply, outcome: Tensors | BonsaiError) -> None:
-        if isinstance(outcome, BonsaiError):
-            self._answer(reply, outcome)
-            return
-        response = InferResponse(
-            model=model.name,
-            version=model.version,
-            signature=model.signature,
-            provider=model.provider,
-            outputs=outcome if request.outputs is None else {name: outcome[name] for name in request.outputs},
-            timings=request.timings,
-        )
-        self._answer(reply, response)
+        self._answer(reply, outcome if isinstance(outcome, BonsaiError) else _respond(model, request, outcome))
 
     def _answer(self, reply: Reply, outcome: InferResponse | BonsaiError) -> None:
         self._metrics.in_flight.dec()
         reply(outcome)
+
+
+def _respond(model: Model, request: InferRequest, outputs: Tensors) -> InferResponse:
+    return InferResponse(
+        model=model.name,
+        version=model.version,
+        signature=model.signature,
+        provider=model.provider,
+        outputs=outputs if request.outputs is None else {name: outputs[name] for name in request.outputs},
+        timings=request.timings,
+    )
 
 
 def validate(signature: Signature, inputs: Tensors) -> int:

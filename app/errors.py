@@ -23,6 +23,12 @@ it never holds a path, an address or a traceback.
 from typing import ClassVar
 
 
+def clip(text: str, limit: int = 200) -> str:
+    """One printable line of at most `limit` characters: what a client sends may be neither."""
+    short = text if len(text) <= limit else f"{text[: limit - 1]}…"
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in short)
+
+
 class BonsaiError(Exception):
     """Root of everything that Bonsai raises on purpose."""
 
@@ -35,7 +41,7 @@ class InvalidInput(BonsaiError):
     @classmethod
     def field(cls, name: str, *, expected: str, got: str) -> "InvalidInput":
         """The one form of a complaint about a field."""
-        return cls(f"{name}: expected {expected}, got {got}")
+        return cls(f"{clip(name)}: expected {clip(expected, 400)}, got {clip(got)}")
 
 
 class NotRepresentable(InvalidInput):

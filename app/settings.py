@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.contract.manifest import explain
+from app.contract.manifest import findings
 from app.errors import InvalidInput
 
 PREFIX = "BONSAI_"
@@ -61,4 +61,13 @@ class Settings(BaseSettings):
         try:
             return cls(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
         except ValidationError as error:
-            raise InvalidInput(explain("settings", error)) from None
+            found = "; ".join(f"{PREFIX}{field.upper()}: {text}" for field, text in findings(error))
+            raise InvalidInput(found) from None
+
+    @field_validator("models", "state", "host", mode="before")
+    @classmethod
+    def _is_not_empty(cls, value: object) -> object:
+        # An empty path would be the current folder, an empty host every address.
+        if value == "":
+            raise ValueError("expected something")
+        return value

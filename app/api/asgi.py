@@ -36,7 +36,7 @@ class InferenceDoor:
         if body is None:
             return
         if len(body) > self._inference.max_body_bytes:
-            await _write(self._inference.too_large(), send)
+            await _write(self._inference.too_large(head), send)
             return
         await _write(await self._infer(found, head, body), send)
 

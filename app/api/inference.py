@@ -8,7 +8,7 @@ from functools import partial
 
 from app.api.status import Answer, answer_to, error_answer
 from app.dataplane import DataPlane
-from app.errors import BonsaiError, InvalidInput, TooLarge, Unsupported, UnsupportedMedia
+from app.errors import BonsaiError, InvalidInput, TooLarge, Unsupported, UnsupportedMedia, clip
 from app.protocol import native, oip
 from app.protocol.messages import InferRequest, InferResponse, Timings
 from app.telemetry.logging import RequestLog
@@ -48,12 +48,14 @@ class Head:
 class _Call:
     """One request on its way through this door."""
 
-    route: Route
     head: Head
     request_id: bytes
     timings: Timings
-    respond: Respond
     request: InferRequest | None = None
+
+    @classmethod
+    def begin(cls, head: Head) -> "_Call":
+        return cls(head, _request_id(head.headers), Timings(head.received))
 
 
 def route(path: str) -> Route | None:
@@ -78,26 +80,29 @@ class Inference:
     def refuse(self, head: Head) -> Answer | None:
         """The answer to a request that is wrong by its head alone; None where its body is wanted."""
         if head.method != "POST":
-            return error_answer(405, f"{head.method} {head.path}: expected POST", [(b"allow", b"POST")])
+            answer = error_answer(405, f"{head.method} {head.path}: expected POST", [(b"allow", b"POST")])
+            answer.headers.append((b"x-request-id", _request_id(head.headers)))
+            return answer
         try:
             self._check(head.headers)
         except BonsaiError as error:
-            return answer_to(error)
+            return self._fail(_Call.begin(head), error)
         return None
 
-    def too_large(self) -> Answer:
+    def too_large(self, head: Head) -> Answer:
         """The answer to a body that is longer than the limit."""
-        return answer_to(TooLarge(f"body: expected at most {self.max_body_bytes} bytes, got more"))
+        error = TooLarge(f"body: expected at most {self.max_body_bytes} bytes, got more")
+        return self._fail(_Call.begin(head), error)
 
     def handle(self, route: Route, head: Head, body: bytes, respond: Respond) -> None:
         """Infers. `respond` is called exactly once: at once, or later on the same thread."""
-        call = _Call(route, head, _request_id(head.headers), Timings(head.received), respond)
+        call = _Call.begin(head)
         try:
             call.request = route.decode(body, call.timings)
-        except BonsaiError as error:
-            self._reply(call, error)
+        except Exception as error:  # noqa: BLE001 - boundary: a body that breaks the parser breaks nothing else
+            respond(self._fail(call, _as_ours(error)))
             return
-        self._dataplane.infer(call.request, partial(self._reply, call))
+        self._dataplane.infer(call.request, lambda outcome: respond(self._answer(call, route, outcome)))
 
     def _check(self, headers: Mapping[bytes, bytes]) -> None:
         media_type = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
@@ -111,59 +116,59 @@ class Inference:
         length = headers.get(b"content-length", b"0")
         if not length.isdigit():
             raise InvalidInput.field("content-length", expected="a number", got=length.decode("latin-1"))
-        if int(length) > self.max_body_bytes:
-            raise TooLarge(f"body: expected at most {self.max_body_bytes} bytes, got {int(length)}")
+        if len(length) > 18 or int(length) > self.max_body_bytes:
+            raise TooLarge(f"body: expected at most {self.max_body_bytes} bytes, got {clip(length.decode(), 20)}")
 
-    def _reply(self, call: _Call, outcome: InferResponse | BonsaiError) -> None:
-        code = "ok"
-        try:
-            answer = self._encode(call, outcome) if isinstance(outcome, InferResponse) else answer_to(outcome)
-            error = outcome if isinstance(outcome, BonsaiError) else None
-        except BonsaiError as unencodable:
-            answer, error = answer_to(unencodable), unencodable
-        except Exception as fault:  # noqa: BLE001 - boundary: what cannot be written must not take its batch-mates along
-            error = BonsaiError("the server failed on this request")
-            error.__cause__ = fault
-            answer = answer_to(error)
-        if error is not None:
-            code = error.code
-        answer.headers.append((b"x-request-id", call.request_id))
-        self._record(call, answer.status, code, error)
-        call.respond(answer)
-
-    def _encode(self, call: _Call, response: InferResponse) -> Answer:
+    def _answer(self, call: _Call, route: Route, outcome: InferResponse | BonsaiError) -> Answer:
+        if isinstance(outcome, BonsaiError):
+            return self._fail(call, outcome)
         assert call.request is not None
-        body = call.route.encode(call.request, response)
+        try:
+            body = route.encode(call.request, outcome)
+        except Exception as error:  # noqa: BLE001 - boundary: what cannot be written must not take others along
+            return self._fail(call, _as_ours(error))
         call.timings.encoded = self._dataplane.clock()
         headers = [
             (b"content-type", b"application/json"),
             (b"server-timing", _server_timing(call.timings)),
-            (b"x-model-version", b"%d" % response.version),
-            (b"x-execution-provider", response.provider.encode()),
+            (b"x-model-version", b"%d" % outcome.version),
+            (b"x-execution-provider", outcome.provider.encode()),
+            (b"x-request-id", call.request_id),
         ]
+        self._record(call, 200, None)
         return Answer(200, headers, body)
 
-    def _record(self, call: _Call, status: int, code: str, error: BonsaiError | None) -> None:
+    def _fail(self, call: _Call, error: BonsaiError) -> Answer:
+        answer = answer_to(error)
+        answer.headers.append((b"x-request-id", call.request_id))
+        self._record(call, answer.status, error)
+        return answer
+
+    def _record(self, call: _Call, status: int, error: BonsaiError | None) -> None:
         """Metrics and logs, from the one Timings object."""
         resolved = call.request.resolved if call.request is not None else None
         model, version = ("", "") if resolved is None else (resolved[0], str(resolved[1]))
+        code = "ok" if error is None else error.code
         self._metrics.requests.labels(model, version, code).inc()
         if error is None:
             self._metrics.request_seconds.labels(model, version).observe(call.timings.total)
             for phase, seconds in call.timings.phases():
                 self._metrics.phases.labels(model, version, phase).observe(seconds)
+        fields = {"request_id": call.request_id.decode(), "path": call.head.path, "status": status, "code": code}
         self._log.write(
-            {
-                "request_id": call.request_id.decode(),
-                "path": call.head.path,
-                "status": status,
-                "code": code,
-                "model": model,
-                "version": version,
-            },
-            seconds=max(call.timings.total, self._dataplane.clock() - call.timings.received),
-            fault=error if status >= 500 and status not in (503, 504) else None,
+            fields | {"model": model, "version": version},
+            seconds=self._dataplane.clock() - call.timings.received,
+            fault=error if status == 500 else None,
         )
+
+
+def _as_ours(error: Exception) -> BonsaiError:
+    """The error itself where it is meant for the client; else one that tells nothing, with the fault as its cause."""
+    if isinstance(error, BonsaiError):
+        return error
+    ours = BonsaiError("the server failed on this request")
+    ours.__cause__ = error
+    return ours
 
 
 def _request_id(headers: Mapping[bytes, bytes]) -> bytes:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -147,16 +148,22 @@ def digest(path: Path) -> FileDigest:
     """sha256 and size of a file. Raises LoadFailed where it is not a plain file that can be read."""
     if path.is_symlink() or not path.is_file():
         raise LoadFailed(f"{path.name}: expected a plain file, got {'a link' if path.is_symlink() else 'none'}")
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileDigest(sha256=sha256, bytes=path.stat().st_size)
+    try:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return FileDigest(sha256=sha256, bytes=path.stat().st_size)
+    except OSError as error:
+        raise LoadFailed(f"{path.name}: {error.strerror}") from None
 
 
 def explain(source: str, error: ValidationError) -> str:
     """pydantic's findings in one line: file, field, what is wrong, what came."""
-    findings = []
+    return f"{source}: " + "; ".join(f"{field}: {text}" for field, text in findings(error))
+
+
+def findings(error: ValidationError) -> Iterator[tuple[str, str]]:
+    """Each of pydantic's findings: the field, and what is wrong with what came."""
     for finding in error.errors(include_url=False):
         field = ".".join(str(part) for part in finding["loc"]) or "the document"
         came = "" if finding["type"] in ("missing", "json_invalid") else f", got {finding['input']!r:.80}"
-        findings.append(f"{field}: {finding['msg']}{came}")
-    return f"{source}: " + "; ".join(findings)
+        yield field, f"{finding['msg']}{came}"

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.errors import LoadFailed
 
@@ -70,16 +70,16 @@ Dim = Annotated[int, Field(ge=-1)]
 
 
 class Frozen(BaseModel):
-    """Base of every contract model: immutable, and an unknown key is an error."""
+    """Base of every contract model: immutable; an unknown key, "3" for 3 and a NaN are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class TensorSpec(Frozen):
     """Name, element type and shape of a tensor; -1 in a shape is a free dimension."""
 
     name: str = Field(min_length=1)
-    datatype: DataType
+    datatype: DataType = Field(strict=False)
     shape: tuple[Dim, ...]
 
     def matches(self, shape: tuple[int, ...]) -> bool:
@@ -103,6 +103,15 @@ class OutputSpec(TensorSpec):
 
     labels: tuple[str, ...] | None = None
     activation: Literal["softmax", "sigmoid"] | None = None
+
+    @model_validator(mode="after")
+    def _labels_need_a_column_each(self) -> "OutputSpec":
+        if self.labels is not None:
+            if self.datatype in (DataType.BYTES, DataType.BOOL):
+                raise ValueError(f"labels: expected an output of numbers, got {self.datatype}")
+            if len(self.shape) != 2 or self.shape[1] != len(self.labels):
+                raise ValueError(f"labels: expected shape [-1, {len(self.labels)}], got {list(self.shape)}")
+        return self
 
 
 class Signature(Frozen):

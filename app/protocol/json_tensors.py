@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from app.contract.tensors import DataType, TensorSpec
-from app.errors import InvalidInput, NotRepresentable
+from app.errors import InvalidInput, NotRepresentable, clip
 from app.protocol.messages import Array
 
 T = TypeVar("T")
@@ -33,6 +33,8 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | memoryview, root: str
         raise InvalidInput(f"{root}: expected JSON, got something else: {error}") from None
     except UnicodeDecodeError:
         raise InvalidInput(f"{root}: expected UTF-8, got bytes that are not") from None
+    except ValueError:  # Python reads no integer of more than 4,300 digits
+        raise InvalidInput(f"{root}: expected numbers of a sane length, got one of thousands of digits") from None
     except RecursionError:
         raise InvalidInput(f"{root}: expected JSON of a sane depth, got too many nested levels") from None
 
@@ -42,9 +44,12 @@ def read_nested(raw: msgspec.Raw, spec: TensorSpec, field: str) -> Array:
     rank = len(spec.shape)
     values = decode(_decoder(rank, _element(spec.datatype, field)), memoryview(raw), field)
     array = _array(values, spec.datatype, field)
-    if array.ndim != rank:  # an empty list has lost its inner dimensions
-        return array.reshape([0] + [max(dim, 0) for dim in spec.shape[1:]])
-    return array
+    if array.ndim == rank:
+        return array
+    if array.size:  # an array of objects holds the lists that do not fit
+        raise _ragged(field)
+    # Empty lists have lost the dimensions inside them.
+    return array.reshape(array.shape + tuple(max(dim, 0) for dim in spec.shape[array.ndim :]))
 
 
 def read_shaped(raw: msgspec.Raw, datatype: DataType, shape: tuple[int, ...], field: str) -> Array:
@@ -60,7 +65,10 @@ def read_shaped(raw: msgspec.Raw, datatype: DataType, shape: tuple[int, ...], fi
         raise InvalidInput.field(field, expected=f"{count} elements for shape {list(shape)}", got=f"{array.size}")
     if nested and array.size and array.shape != shape:
         raise InvalidInput.field(field, expected=f"shape {list(shape)}", got=f"{list(array.shape)}")
-    return array.reshape(shape)
+    try:
+        return array.reshape(shape)
+    except ValueError:  # no elements, but dimensions that no array can have
+        raise InvalidInput.field(field, expected="a shape that an array can have", got=f"{list(shape)}") from None
 
 
 def encode(document: dict[str, Any]) -> bytes:
@@ -105,10 +113,14 @@ def _array(values: Any, datatype: DataType, field: str) -> Array:
     except OverflowError:
         raise InvalidInput.field(field, expected=f"values that fit {datatype}", got="one out of range") from None
     except ValueError:
-        raise InvalidInput.field(field, expected="lists of equal length", got="a ragged nesting") from None
+        raise _ragged(field) from None
     if datatype in _FLOATS and not np.isfinite(array).all():
         raise InvalidInput.field(field, expected=f"values that fit {datatype}", got="one out of range")
     return array
+
+
+def _ragged(field: str) -> InvalidInput:
+    return InvalidInput.field(field, expected="lists of equal length", got="a ragged nesting")
 
 
 _PLACE = re.compile(r"(?P<text>.*?)(?: - at `\$?(?P<path>[^`]*)`)?", re.DOTALL)
@@ -127,4 +139,4 @@ def _located(message: str, root: str) -> str:
     if member := _MEMBER.fullmatch(text):
         field, text = f"{field}.{member['name']}", _MEMBER_FAULTS[member["fault"]]
     text = text.replace("`", "")
-    return f"{field}: {text[:1].lower()}{text[1:]}".removeprefix("body.")
+    return f"{clip(field.removeprefix('body.'))}: {clip(text[:1].lower() + text[1:], 400)}"

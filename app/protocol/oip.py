@@ -22,12 +22,15 @@ TENSOR_RESERVED = (
 OUTPUT_RESERVED = (*TENSOR_RESERVED, "classification")
 
 Parameters = dict[str, bool | int | float | str]
-Dim = Annotated[int, msgspec.Meta(ge=0)]
+Dim = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Shape = Annotated[list[Dim], msgspec.Meta(max_length=32)]
+LONGEST_TIMEOUT = 2**63 - 1
+"""Microseconds."""
 
 
 class InputTensor(msgspec.Struct, frozen=True):
     name: str
-    shape: list[Dim]
+    shape: Shape
     datatype: str
     data: msgspec.Raw
     parameters: Parameters = {}
@@ -110,10 +113,11 @@ def _requested(outputs: list[RequestedOutput]) -> tuple[str, ...] | None:
 def _timeout(parameters: Parameters) -> float | None:
     """The protocol's `timeout`: microseconds, 0 for none."""
     microseconds = parameters.get("timeout", 0)
-    if isinstance(microseconds, bool) or not isinstance(microseconds, int) or microseconds < 0:
-        raise InvalidInput.field(
-            "parameters.timeout", expected="microseconds as an integer >= 0", got=f"{microseconds!r}"
-        )
+    whole = isinstance(microseconds, int) and not isinstance(microseconds, bool)
+    if not whole or not 0 <= int(microseconds) <= LONGEST_TIMEOUT:
+        expected = f"microseconds as an integer from 0 to {LONGEST_TIMEOUT}"
+        raise InvalidInput.field("parameters.timeout", expected=expected, got=f"{microseconds!r}")
+    microseconds = int(microseconds)
     return microseconds / 1e6 if microseconds else None
 
 

@@ -8,7 +8,7 @@ from app.contract.deployment import Deployment
 from app.contract.manifest import Manifest
 from app.errors import BonsaiError, LoadFailed
 from app.repository.model import load
-from app.repository.store import BARE_GRAPH, FolderStore, Listing, VersionFolder, read_folder, versions
+from app.repository.store import BARE_GRAPH, VERSION, FolderStore, Listing, VersionFolder, read_folder, versions
 from app.runtime.graph_cache import GraphCache
 
 
@@ -51,10 +51,9 @@ def listing(models: Path) -> Iterator[tuple[str, str, str, str, str]]:
 def _find(folder: Path, seen: Listing) -> Iterator[VersionFolder]:
     if not folder.is_dir():
         return
-    if folder.name.isdigit():
-        version = read_folder(folder, folder.parent.name, int(folder.name))
-        if version is not None:
-            yield version
+    version = read_folder(folder, folder.parent.name, int(folder.name)) if VERSION.fullmatch(folder.name) else None
+    if version is not None:
+        yield version
     else:
         yield from versions(folder, seen)
 

@@ -54,6 +54,7 @@ class Repository:
         self._metrics = metrics
         self._slots: dict[str, dict[int, Slot]] = {}
         self._problems: list[str] = []
+        self._closing: set[asyncio.Task[None]] = set()
 
     def acquire(self, name: str | None, version: str | None) -> Model:
         """The model that answers a request: by name and version, or the defaults where they are None.
@@ -90,7 +91,7 @@ class Repository:
         listing = await asyncio.to_thread(self._store.list)
         self._report(listing.problems + self._follow_deployments())
         for key in [key for key, _ in self._each() if key not in listing.versions and key not in listing.moving]:
-            await self._unload(key)
+            self._unload(key)
         due = {key: folder for key, folder in listing.versions.items() if self._is_due(key, folder)}
         for (name, version), folder in due.items():
             waiting = Slot(folder.fingerprint, self._deployments.of(name))
@@ -102,7 +103,9 @@ class Repository:
     async def close(self) -> None:
         """Unloads everything; what was submitted is answered first."""
         for key, _ in list(self._each()):
-            await self._unload(key)
+            self._unload(key)
+        if self._closing:
+            await asyncio.wait(self._closing)
 
     def _follow_deployments(self) -> list[str]:
         """Reads deployments.toml again; a broken one changes nothing and is a problem to report."""
@@ -133,8 +136,7 @@ class Repository:
         self._slots[name][version] = slot
         self._metrics.loads.labels(name, str(version), slot.state).inc()
         self._show(before.model, slot.model)
-        if before.model is not None:
-            await before.model.close()
+        self._retire(before.model)
 
     async def _attempt(self, folder: VersionFolder, deployment: Deployment) -> Slot:
         started = time.monotonic()
@@ -159,15 +161,21 @@ class Repository:
         logger.info("model ready", extra={"fields": fields})
         return slot
 
-    async def _unload(self, key: Key) -> None:
+    def _unload(self, key: Key) -> None:
         name, version = key
         slot = self._slots[name].pop(version)
         if not self._slots[name]:
             del self._slots[name]
         self._show(slot.model, None)
-        if slot.model is not None:
-            await slot.model.close()
+        self._retire(slot.model)
         logger.info("model unloaded", extra={"fields": {"model": name, "version": version}})
+
+    def _retire(self, model: Model | None) -> None:
+        """Closes a model beside the pass: a run that takes long, or for ever, must not hold up the other models."""
+        if model is not None:
+            closing = asyncio.create_task(model.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     def _show(self, before: Model | None, now: Model | None) -> None:
         """Moves the readiness metric from one model to another."""

@@ -12,7 +12,7 @@ from app.errors import LoadFailed
 
 BARE_GRAPH = "model.onnx"
 _NAME = re.compile(manifest.NAME_PATTERN)
-_VERSION = re.compile(r"[1-9][0-9]{0,17}")
+VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 Key = tuple[str, int]
 """Model name and version."""
@@ -95,14 +95,15 @@ class FolderStore:
 
 def versions(model: Path, found: Listing) -> Iterator[VersionFolder]:
     """The versions in a model's folder; `found` gets what lies there and is none, or cannot be read just now."""
+    problems = found.problems
     try:
         folders = list(_folders(model))
-    except FileNotFoundError:  # it vanished since its own folder was read
+        is_bare = (model / BARE_GRAPH).is_symlink() or (model / BARE_GRAPH).exists()
+    except OSError as error:
+        problems.append(f"{model.name}: {error.strerror}")
         return
-    is_bare = (model / BARE_GRAPH).is_symlink() or (model / BARE_GRAPH).exists()
-    problems = found.problems
     for folder in folders:
-        if _VERSION.fullmatch(folder.name):
+        if VERSION.fullmatch(folder.name):
             yield from _version(f"{model.name}/{folder.name}", folder, model.name, int(folder.name), found)
         else:
             problems.append(f"{model.name}/{folder.name}: expected a version folder named by an integer such as 1")

@@ -24,13 +24,17 @@ class Placement:
         """ONNX Runtime's name of the provider asked for."""
         return CUDA if self.provider == "cuda" else CPU
 
-    def providers(self) -> list[Any]:
-        """ONNX Runtime's `providers` argument. The CPU provider stays behind CUDA for the few operators, mostly
-        on shapes, that have no CUDA kernel."""
-        return [(CUDA, {"device_id": self.device}), CPU] if self.provider == "cuda" else [CPU]
+    def providers(self, available: list[str]) -> list[Any]:
+        """ONNX Runtime's `providers` argument, of those that the installed wheel has.
+
+        The CPU provider stays behind CUDA for the few operators, mostly on shapes, that have no CUDA kernel. TF32 is
+        off: with its 10 bits of mantissa answers leave the tolerance of a golden sample. Raises LoadFailed as `check`
+        does.
+        """
+        return [(CUDA, {"device_id": self.device, "use_tf32": 0}), CPU] if self.check(available) == CUDA else [CPU]
 
     def check(self, enabled: list[str]) -> str:
-        """The provider in use, of those that a session has enabled.
+        """The provider in use, of those that are enabled.
 
         ONNX Runtime logs a line and hands back a CPU session where CUDA cannot be had. Raises LoadFailed then,
         unless the deployment allows the fallback.
@@ -38,9 +42,9 @@ class Placement:
         if self.asked in enabled:
             return self.asked
         if self.allow_fallback:
-            return enabled[0]
+            return CPU
         raise LoadFailed(
-            f"asked for {self.asked}, got {', '.join(enabled)}: CUDA, its libraries or the GPU cannot be used here "
+            f"asked for {self.asked}, got {CPU}: CUDA, its libraries or the GPU cannot be used here "
             "(set allow_fallback to serve on the CPU)"
         )
 

@@ -9,7 +9,7 @@ from app.contract.tensors import DataType, InputSpec, OutputSpec, Signature, Ten
 from app.errors import ExecutionFailed, LoadFailed
 from app.protocol.messages import Array, Tensors
 from app.runtime.graph_cache import GraphCache
-from app.runtime.providers import CUDA, Placement
+from app.runtime.providers import Placement
 
 ort.set_default_logger_severity(3)  # what it would warn of is checked here, and refused with a reason
 
@@ -34,7 +34,8 @@ class Session:
         no tensor.
         """
 
-        if placement.asked == CUDA and CUDA in ort.get_available_providers():
+        providers = placement.providers(ort.get_available_providers())
+        if len(providers) > 1:
             ort.preload_dlls()  # finds the CUDA and cuDNN wheels, which lie outside the loader's path
 
         def create(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
@@ -43,7 +44,7 @@ class Session:
             options.log_severity_level = 4  # what a run raises is logged with the request it belongs to
             # Threads that spin after a run take the CPU from the event loop and from other models.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-            return ort.InferenceSession(path, options, placement.providers())
+            return ort.InferenceSession(path, options, providers)
 
         try:
             session = cache.open(graph, placement, create)

@@ -4,6 +4,7 @@ import json
 import logging
 import logging.handlers
 import queue
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,15 @@ Format = Literal["auto", "text", "json"]
 requests = logging.getLogger("bonsai.requests")
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What would begin a new line or steer a terminal, and may stand in what a client sent."""
+
+
+def _encodable(text: str) -> str:
+    """Lone surrogates, as in file names that are no UTF-8, as the escapes that JSON has for them too."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class TextFormatter(logging.Formatter):
     """`12:00:01 INFO    model ready  model=digits version=1`"""
 
@@ -22,7 +32,11 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         fields: dict[str, object] = getattr(record, "fields", {})
-        return super().formatMessage(record) + "".join(f"  {name}={value}" for name, value in fields.items())
+        line = super().formatMessage(record) + "".join(f"  {name}={value}" for name, value in fields.items())
+        return _CONTROL.sub(lambda char: ascii(char[0])[1:-1], line)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _encodable(super().format(record))
 
 
 class JsonFormatter(logging.Formatter):
@@ -38,7 +52,7 @@ class JsonFormatter(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return _encodable(json.dumps(line, default=str, ensure_ascii=False))
 
 
 class _RecordQueue(logging.handlers.QueueHandler):

@@ -36,17 +36,28 @@ def test_a_bare_folder_says_how_it_would_be_served(shelf: Shelf) -> None:
     assert found.text == "model.onnx on CPUExecutionProvider, one request at a time"
 
 
+def test_a_model_whose_name_is_a_number_is_a_model_all_the_same(shelf: Shelf) -> None:
+    shelf.publish("2024", 1)
+    (found,) = findings(shelf, shelf.models / "2024")
+    assert (found.folder, found.ok) == ("2024 version 1", True)
+
+
 def test_a_relative_folder_has_its_name(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(shelf.publish("m", 1))
     (found,) = findings(shelf, Path())
     assert found.folder == "m version 1"
 
 
-@pytest.mark.parametrize("folder", ["none", "empty/1"])
-def test_a_folder_with_nothing_to_check_is_refused(shelf: Shelf, folder: str) -> None:
-    (shelf.models / "empty" / "1").mkdir(parents=True)
+def test_a_folder_that_is_not_there_is_refused(shelf: Shelf) -> None:
     with pytest.raises(LoadFailed, match="expected a version folder"):
-        findings(shelf, shelf.models / folder)
+        findings(shelf, shelf.models / "none")
+
+
+def test_a_folder_with_nothing_in_it_is_a_finding(shelf: Shelf) -> None:
+    (shelf.models / "empty" / "1").mkdir(parents=True)
+    (found,) = findings(shelf, shelf.models / "empty" / "1")
+    assert not found.ok
+    assert "got neither" in found.text
 
 
 def test_a_golden_sample_that_cannot_be_read_is_a_finding(shelf: Shelf) -> None:

@@ -75,10 +75,10 @@ def threads_of(name: str) -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if name in thread.name]
 
 
-def assert_ended(threads: list[threading.Thread]) -> None:
+async def assert_ended(threads: list[threading.Thread]) -> None:
     assert threads
     for thread in threads:
-        thread.join(PATIENCE)
+        await asyncio.to_thread(thread.join, PATIENCE)
         assert not thread.is_alive()
 
 
@@ -90,7 +90,7 @@ def test_a_closed_model_leaves_no_thread(shelf: Shelf) -> None:
         await ask(model)
         threads = threads_of("closing")
         await repository.close()
-        assert_ended(threads)
+        await assert_ended(threads)
         assert model.name == "closing"  # it is held until here: its threads ended because it was closed
 
     shelf.run(scenario)
@@ -105,7 +105,7 @@ def test_a_replaced_model_leaves_no_thread(shelf: Shelf) -> None:
         threads = threads_of("replaced")
         shelf.publish("replaced", 1, lambda path: graphs.linear(path, seed=2))
         await repository.refresh()
-        assert_ended(threads)
+        await assert_ended(threads)
         assert repository.acquire("replaced", None) is not model
 
     shelf.run(scenario)

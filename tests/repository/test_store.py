@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,24 @@ def test_a_version_that_vanishes_while_it_is_read_does_not_hide_the_others(
     listing = look(models)
     assert sorted(listing.versions) == [("m", 2), ("n", 1)]
     assert str(models) not in str(listing.problems)
+
+
+@pytest.mark.parametrize("folder", ["m", "m/1"])
+def test_a_folder_that_may_not_be_read_is_a_problem_and_hides_no_other(
+    models: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    put(models, "a/1/model.onnx", "m/1/model.onnx", "z/1/model.onnx")
+    iterdir = Path.iterdir
+
+    def forbidding(path: Path) -> Iterator[Path]:
+        if path == models / folder:
+            raise PermissionError(13, "Permission denied", str(path))
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", forbidding)
+    listing = look(models)
+    assert sorted(listing.versions) == [("a", 1), ("z", 1)]
+    assert listing.problems == [f"{folder}: Permission denied"]
 
 
 def test_a_store_without_a_folder_is_refused(tmp_path: Path) -> None:

@@ -27,10 +27,11 @@ def test_asked_for_cuda_and_got_the_cpu_is_refused_and_says_what_to_do() -> None
 
 
 @pytest.mark.parametrize(
-    ("placement", "names"), [(Placement("cpu"), [CPU]), (Placement("cuda", device=1), [(CUDA, {"device_id": 1}), CPU])]
+    ("placement", "names"),
+    [(Placement("cpu"), [CPU]), (Placement("cuda", device=1), [(CUDA, {"device_id": 1, "use_tf32": 0}), CPU])],
 )
 def test_onnx_runtime_is_asked_for_the_provider_and_the_device(placement: Placement, names: list[object]) -> None:
-    assert placement.providers() == names
+    assert placement.providers([CUDA, CPU]) == names
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:

@@ -1,0 +1,116 @@
+"""The ASGI carrier of the inference door: bodies in pieces, clients that leave, and what is passed on."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from app.api.asgi import Application, InferenceDoor
+from tests.api.world import BODY, LIMIT, World, answered, chunk, exchange
+
+
+async def refuses(scope: Any, receive: Any, send: Any) -> None:
+    raise AssertionError(f"passed on: {scope}")
+
+
+def door(world: World, application: Application = refuses) -> InferenceDoor:
+    return InferenceDoor(world.inference, application)
+
+
+def sent_status(sent: list[Any]) -> int:
+    """The status of one whole answer whose content-length is right."""
+    start, body = sent
+    assert (start["type"], body["type"]) == ("http.response.start", "http.response.body")
+    assert dict(start["headers"])[b"content-length"] == b"%d" % len(body["body"])
+    assert not body.get("more_body", False)
+    status: int = start["status"]
+    return status
+
+
+@pytest.mark.parametrize("pieces", [[BODY], [BODY[:5], BODY[5:]], [b"", BODY, b""], [bytes([byte]) for byte in BODY]])
+def test_a_body_in_pieces_is_joined(pieces: list[bytes]) -> None:
+    world = World()
+    chunks = [chunk(piece, more=index < len(pieces) - 1) for index, piece in enumerate(pieces)]
+    assert sent_status(asyncio.run(exchange(door(world), *chunks))) == 200
+    assert len(world.dataplane.requests) == 1
+
+
+def test_a_message_without_a_body_is_an_empty_body() -> None:
+    assert sent_status(asyncio.run(exchange(door(World()), {"type": "http.request"}))) == 400
+
+
+def test_a_body_as_long_as_the_limit_is_read() -> None:
+    body = BODY + b" " * (LIMIT - len(BODY))
+    assert sent_status(asyncio.run(exchange(door(World()), chunk(body)))) == 200
+    assert sent_status(asyncio.run(exchange(door(World()), chunk(body, more=True), chunk(b"")))) == 200
+
+
+@pytest.mark.parametrize("sizes", [[LIMIT + 1], [LIMIT, 1], [600, 600], [0, LIMIT, 0, 1]])
+def test_a_body_over_the_limit_is_413_as_soon_as_it_is_over(sizes: list[int]) -> None:
+    """`exchange` fails if the door asks for one message more than it needs."""
+    world = World()
+    sent = asyncio.run(exchange(door(world), *(chunk(b"x" * size, more=True) for size in sizes)))
+    assert sent_status(sent) == 413
+    assert world.dataplane.requests == []
+
+
+def test_what_is_wrong_by_its_head_is_answered_without_reading_the_body() -> None:
+    assert sent_status(asyncio.run(exchange(door(World()), method="GET"))) == 405
+    long = [(b"content-length", b"%d" % (LIMIT + 1))]
+    assert sent_status(asyncio.run(exchange(door(World()), headers=long))) == 413
+
+
+@pytest.mark.parametrize("before", [[], [chunk(b"{", more=True)]], ids=["at once", "mid-body"])
+def test_a_client_that_leaves_before_its_body_ends_costs_nothing(before: list[Any]) -> None:
+    world = World()
+    assert asyncio.run(exchange(door(world), *before, {"type": "http.disconnect"})) == []
+    assert world.dataplane.requests == []
+
+
+def test_a_cancelled_request_does_not_disturb_the_one_that_answers_it() -> None:
+    """The batcher replies to every request of a batch in a row: an exception would leave the rest waiting."""
+
+    async def scenario() -> None:
+        arrived = asyncio.Event()
+        world = World(lambda _: arrived.set() if len(world.dataplane.requests) == 3 else None)
+        tasks = [asyncio.create_task(exchange(door(world), chunk(BODY))) for _ in range(3)]
+        await arrived.wait()
+        tasks[1].cancel()
+        await asyncio.wait([tasks[1]])
+        assert tasks[1].cancelled()
+        for request, reply in zip(world.dataplane.requests, world.dataplane.replies, strict=True):
+            reply(answered(request))
+        assert [sent_status(await task) for task in (tasks[0], tasks[2])] == [200, 200]
+
+    asyncio.run(scenario())
+
+
+def test_the_answer_may_come_before_anyone_waits_for_it() -> None:
+    assert sent_status(asyncio.run(exchange(door(World(answered)), chunk(BODY)))) == 200
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        {"path": "/"},
+        {"path": "/predict/"},
+        {"path": "/v2/models/m"},
+        {"type": "websocket", "path": "/predict"},
+        {"type": "lifespan"},
+    ],
+    ids=str,
+)
+def test_everything_else_goes_to_the_application_untouched(scope: dict[str, Any]) -> None:
+    passed: list[Any] = []
+
+    async def application(*given: Any) -> None:
+        passed.append(given)
+
+    given = ({"type": "http", "method": "GET", "headers": [], **scope}, object(), object())
+    asyncio.run(door(World(), application)(*given))  # type: ignore[arg-type]
+    assert passed == [given]
+
+
+def test_of_a_header_sent_twice_one_counts() -> None:
+    twice = [(b"content-type", b"application/json"), (b"content-type", b"image/png")]
+    assert sent_status(asyncio.run(exchange(door(World()), headers=twice))) == 415

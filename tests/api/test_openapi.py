@@ -1,0 +1,103 @@
+"""The OpenAPI document and what is served are the same."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+
+from app.api import health, metadata
+from app.api.inference import route
+from app.telemetry.metrics import Metrics
+from tests.api.application import Application
+
+INFERENCE = {
+    "/predict",
+    "/v2/models/{model}/infer",
+    "/v2/models/{model}/versions/{version}/infer",
+}
+
+
+@pytest.fixture(scope="module")
+def document(application: Application) -> dict[str, Any]:
+    schema: dict[str, Any] = application.get("/openapi.json").json()
+    return schema
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Method, path and operation."""
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+def test_the_documented_paths_are_the_served_ones(application: Application, document: dict[str, Any]) -> None:
+    parts = application.parts
+    routers = (health.router(parts.dataplane, parts.repository, Metrics()), metadata.router(parts.repository))
+    served = {
+        (method, found.path)
+        for router in routers
+        for found in router.routes
+        if isinstance(found, APIRoute) and found.include_in_schema
+        for method in found.methods
+    }
+    assert served
+    assert {(method, path) for method, path, _ in operations(document)} == served | {
+        ("POST", path) for path in INFERENCE
+    }
+
+
+def test_every_documented_operation_is_there(application: Application, document: dict[str, Any]) -> None:
+    for method, path, _ in operations(document):
+        answer = application.request(method, path.format(model="m", version="1"))
+        assert (answer.status_code == 400) == (path in INFERENCE), (path, answer.text)
+        assert answer.status_code in (200, 400)
+
+
+@pytest.mark.parametrize("path", sorted(INFERENCE))
+def test_the_inference_door_takes_its_documented_paths(path: str) -> None:
+    assert route(path.format(model="m", version="1")) is not None
+
+
+def test_fastapis_own_error_body_is_nowhere(document: dict[str, Any]) -> None:
+    assert "422" not in {status for _, _, operation in operations(document) for status in operation["responses"]}
+    assert "ValidationError" not in str(document)
+    assert "detail" not in str(document)
+
+
+def test_every_operation_documents_the_one_error_body(document: dict[str, Any]) -> None:
+    for method, path, operation in operations(document):
+        failures = {status: found for status, found in operation["responses"].items() if status != "200"}
+        assert "default" in failures, (method, path)
+        for found in failures.values():
+            schema = found["content"]["application/json"]["schema"]
+            assert (list(schema["properties"]), schema["required"]) == (["error"], ["error"]), (method, path)
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    def references(value: Any) -> Iterator[str]:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                yield from [inner] if key == "$ref" else references(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                yield from references(inner)
+
+    found = set(references(document))
+    assert found
+    for reference in found:
+        at: Any = document
+        for part in reference.removeprefix("#/").split("/"):
+            at = at[part]
+
+
+def test_path_parameters_are_declared(document: dict[str, Any]) -> None:
+    for _, path, operation in operations(document):
+        declared = [found["name"] for found in operation.get("parameters", []) if found["in"] == "path"]
+        assert all(f"{{{name}}}" in path for name in declared)
+        assert len(declared) == path.count("{")
+
+
+def test_the_document_is_the_same_when_asked_for_again(application: Application, document: dict[str, Any]) -> None:
+    assert application.get("/openapi.json").json() == document
+    assert document["openapi"].startswith("3.")
