@@ -84,7 +84,7 @@ async def _announce(repository: Repository, url: str) -> None:
 
 def _example(model: Model) -> str:
     """A /predict body with one row of the model's own sample; empty where nobody would want to paste it."""
-    if model.sample is None or len(model.signature.inputs) != 1:
+    if model.sample is None or model.signature.batch_axis is None or len(model.signature.inputs) != 1:
         return ""
     row = model.sample[model.signature.inputs[0].name][:1]
     if row.dtype.kind == "f" and (row == row.round()).all():
