@@ -1,7 +1,7 @@
 # Two commands: `make serve` and `make test`. The rest is what they, CI and the hooks are made of.
 PYTHON ?= python3
 VENV := .venv
-INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL := $(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 INPUTS := pyproject.toml constraints.txt $(wildcard packaging/*)
 PYTEST := $(VENV)/bin/python -m pytest
 
