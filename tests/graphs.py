@@ -34,6 +34,15 @@ def linear(path: Path, rows: int | str = "N", width: int = 4, seed: int = 0) -> 
     return save(path, nodes, [tensor("x", [rows, width])], [tensor("y", [rows, 3])], w=weights)
 
 
+def outer_sum(path: Path) -> Path:
+    """a [A, 2], b [B, 2] -> y [A, B]: two free first dimensions that have nothing to do with each other."""
+    nodes = [
+        helper.make_node("Transpose", ["b"], ["t"], perm=[1, 0]),
+        helper.make_node("MatMul", ["a", "t"], ["y"]),
+    ]
+    return save(path, nodes, [tensor("a", ["A", 2]), tensor("b", ["B", 2])], [tensor("y", ["A", "B"])])
+
+
 def mean_over_rows(path: Path) -> Path:
     """x [N, 4] -> y [N, 4] = x - mean of all rows: an answer depends on the rows beside it."""
     nodes = [

@@ -88,11 +88,13 @@ def _prove(variant: Variant, manifest: Manifest, golden: Golden, open_session: C
 def _load_bare(open_session: Callable[[str], Session]) -> Loaded:
     """A graph without a manifest: served from its own signature, and batched only after the self-test."""
     session = open_session(BARE_GRAPH)
-    if session.signature.batch_axis is None:
-        return Loaded(session, session.signature, BARE_GRAPH, False, None)
-    samples = invariance.samples(session.signature)
-    proven = next((inputs for inputs in samples if invariance.is_batch_invariant(session, inputs)), None)
-    return Loaded(session, session.signature, BARE_GRAPH, proven is not None, proven)
+    signature = session.signature
+    samples = invariance.samples(signature) if signature.batch_axis == 0 else []
+    for inputs in samples:
+        if invariance.is_batch_invariant(session, inputs):
+            return Loaded(session, signature, BARE_GRAPH, True, inputs)
+    # Free first dimensions that are not proven to be rows need not even agree with each other.
+    return Loaded(session, signature.model_copy(update={"batch_axis": None}), BARE_GRAPH, False, None)
 
 
 def _check_signature(declared: Signature, read: Signature) -> None:

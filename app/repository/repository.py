@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from app.contract.deployment import Deployment, Deployments, Limits
-from app.errors import BonsaiError, InvalidInput, ManifestInvalid, NotFound, NotReady
+from app.errors import BonsaiError, InvalidInput, ManifestInvalid, NotFound, NotReady, clip
 from app.repository.model import Model, load
 from app.repository.store import Fingerprint, Key, ModelStore, VersionFolder
 from app.runtime.graph_cache import GraphCache
@@ -76,7 +76,7 @@ class Repository:
             return self._slots[name]
         if not self.settled.is_set():
             raise NotReady("the model repository is being loaded")
-        raise NotFound(f"no model '{name[:128]}'")
+        raise NotFound(f"no model '{clip(name, 128)}'")
 
     def names(self) -> list[str]:
         return sorted(self._slots)
@@ -224,7 +224,7 @@ def _ready(name: str, version: int, slot: Slot) -> Model:
 def _number(version: str) -> int:
     """A version's number. Raises NotFound for what is no number, InvalidInput for one that no version can have."""
     if not (version.isascii() and version.isdigit()):
-        raise NotFound(f"no version '{version[:64]}': expected an integer")
+        raise NotFound(f"no version '{clip(version, 64)}': expected an integer")
     if len(version) > len(str(LARGEST_VERSION)) or int(version) > LARGEST_VERSION:
         raise InvalidInput.field("version", expected=f"at most {LARGEST_VERSION}", got=version[:64])
     return int(version)

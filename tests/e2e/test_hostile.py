@@ -115,6 +115,14 @@ def test_one_bad_client_harms_nobody_else(models: Path) -> None:
         assert "Gather" not in answers[15].text
 
 
+def test_free_dimensions_that_are_no_rows_are_served_as_plain_onnx_runtime_would(models: Path) -> None:
+    graphs.outer_sum(models / "outer" / "1" / "model.onnx")
+    with serving(models) as server:
+        answer = server.predict({"a": [[1, 2], [3, 4], [5, 6]], "b": [[1, 0], [0, 1]]})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["outputs"]["y"] == [[1, 2], [3, 4], [5, 6]]
+
+
 def test_a_full_queue_answers_503_with_retry_after(models: Path) -> None:
     graphs.slow(models / "slow" / "1" / "model.onnx")
     (models / "deployments.toml").write_text("[defaults.limits]\nmax_batch_rows = 1\nmax_queue_rows = 2\n")

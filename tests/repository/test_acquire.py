@@ -59,7 +59,7 @@ def test_a_model_that_is_alone_needs_no_name(shelf: Shelf) -> None:
 
 REFUSED: dict[str, tuple[str, str | None, str | None, type[BonsaiError], str]] = {
     "no such model": ("", "c", None, NotFound, "no model 'c'"),
-    "a long name": ("", "c" * 5000, None, NotFound, f"no model '{'c' * 128}'"),
+    "a long name": ("", "c" * 5000, None, NotFound, f"no model '{'c' * 127}…'"),
     "no such version": ("", "a", "9", NotFound, "model 'a' has no version 9; it has 1, 2, 10"),
     "version 0": ("", "a", "0", NotFound, "model 'a' has no version 0; it has 1, 2, 10"),
     "a word for a version": ("", "a", "latest", NotFound, "no version 'latest': expected an integer"),
