@@ -1,17 +1,14 @@
 """The data plane: what happens to a request, whatever door it came through. No HTTP in here."""
 
-import logging
 from collections.abc import Callable
 from functools import partial
 
 from app.contract.tensors import Signature, TensorSpec
 from app.errors import BonsaiError, Draining, InvalidInput
-from app.protocol.messages import InferRequest, InferResponse, Tensors, empty_outputs
+from app.protocol.messages import DTYPES, InferRequest, InferResponse, Tensors, empty_outputs
 from app.repository.model import Model
 from app.repository.repository import Repository
 from app.telemetry.metrics import Metrics
-
-logger = logging.getLogger("bonsai.dataplane")
 
 Reply = Callable[[InferResponse | BonsaiError], None]
 
@@ -43,9 +40,8 @@ class DataPlane:
             outcome = self._take_in(request, reply)
         except BonsaiError as error:
             outcome = error
-        except Exception:  # boundary: whatever went wrong, the request is answered and the others go on
-            logger.exception("fault while a request was taken in")
-            outcome = BonsaiError("the server failed on this request")
+        except Exception as fault:  # noqa: BLE001 - boundary: whatever went wrong, the request is answered
+            outcome = BonsaiError.of(fault)
         if outcome is not None:
             self._answer(reply, outcome)
 
@@ -60,6 +56,7 @@ class DataPlane:
         _check_requested(request.outputs, model.signature)
         request.timings.decoded = self.clock()
         if rows == 0 and model.signature.batch_axis is not None:
+            request.timings.started = request.timings.computed = request.timings.decoded
             return _respond(model, request, empty_outputs(model.signature))
         timeout = request.timeout if request.timeout is not None else model.slo_seconds
         deadline = None if timeout is None else request.timings.received + timeout
@@ -106,7 +103,7 @@ def _check_tensor(spec: TensorSpec, inputs: Tensors) -> None:
     if array is None:
         got = ", ".join(inputs) or "none"
         raise InvalidInput.field("inputs", expected=f"an input '{spec.name}'", got=got)
-    if array.dtype != spec.datatype.numpy:
+    if array.dtype != DTYPES[spec.datatype]:
         raise InvalidInput.field(f"input '{spec.name}'", expected=f"datatype {spec.datatype}", got=str(array.dtype))
     if not spec.matches(array.shape):
         raise InvalidInput.field(

@@ -34,6 +34,15 @@ class BonsaiError(Exception):
 
     code: ClassVar[str] = "internal"
 
+    @classmethod
+    def of(cls, fault: Exception) -> "BonsaiError":
+        """The fault itself where it is meant for the caller; else an error that tells nothing and has it as cause."""
+        if isinstance(fault, BonsaiError):
+            return fault
+        error = BonsaiError("the server failed on this request")
+        error.__cause__ = fault
+        return error
+
 
 class InvalidInput(BonsaiError):
     code = "invalid_input"

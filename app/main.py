@@ -59,7 +59,11 @@ def assemble(settings: Settings) -> Parts:
     log = RequestLog(every=settings.log_requests, slow_seconds=settings.slow_request_ms / 1000)
     inference = Inference(dataplane, metrics, log, settings.max_body_bytes)
     application = FastAPI(
-        title="Bonsai", version=__version__, lifespan=_lifespan(repository, dataplane, settings), redoc_url=None
+        title="Bonsai",
+        version=__version__,
+        lifespan=_lifespan(repository, dataplane, settings),
+        redoc_url=None,
+        redirect_slashes=False,
     )
     application.include_router(health.router(dataplane, repository, metrics))
     application.include_router(metadata.router(repository))

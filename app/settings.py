@@ -53,7 +53,7 @@ class Settings(BaseSettings):
         Raises InvalidInput that names the variable, also for a BONSAI_* variable that is none of ours.
         """
         known = {PREFIX + name.upper() for name in cls.model_fields} | NOT_OURS
-        unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+        unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
         if unknown:
             raise InvalidInput.field(
                 ", ".join(unknown), expected=f"one of {', '.join(sorted(known))}", got="no setting"

@@ -71,7 +71,7 @@ def test_what_is_given_as_none_is_not_given(monkeypatch: pytest.MonkeyPatch) -> 
     assert Settings.load(port=None, host=None).port == 1234
 
 
-@pytest.mark.parametrize("name", ["BONSAI_PROT", "BONSAI_", "BONSAI_PORT_", "BONSAI_Port", "BONSAI_THREADS"])
+@pytest.mark.parametrize("name", ["BONSAI_PROT", "BONSAI_", "BONSAI_PORT_", "bonsai_prot", "BONSAI_THREADS"])
 def test_an_unknown_variable_is_refused_by_name_with_those_there_are(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

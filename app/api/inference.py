@@ -1,10 +1,11 @@
 """The inference door: bytes and headers in, bytes and headers out. It knows no server and no socket."""
 
-import os
+import random
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from app.api.status import Answer, answer_to, error_answer
 from app.dataplane import DataPlane
@@ -33,8 +34,7 @@ class Route:
     encode: Encode
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """What of a request is known before its body: the path percent-decoded, header names in lower case."""
 
     method: str
@@ -58,10 +58,13 @@ class _Call:
         return cls(head, _request_id(head.headers), Timings(head.received))
 
 
+_PREDICT_ROUTE = Route(native.decode, native.encode)
+
+
 def route(path: str) -> Route | None:
     """The inference route of a path, None for every other path."""
     if path == PREDICT:
-        return Route(native.decode, native.encode)
+        return _PREDICT_ROUTE
     match = _INFER.fullmatch(path)
     if match is None:
         return None
@@ -100,7 +103,7 @@ class Inference:
         try:
             call.request = route.decode(body, call.timings)
         except Exception as error:  # noqa: BLE001 - boundary: a body that breaks the parser breaks nothing else
-            respond(self._fail(call, _as_ours(error)))
+            respond(self._fail(call, BonsaiError.of(error)))
             return
         self._dataplane.infer(call.request, lambda outcome: respond(self._answer(call, route, outcome)))
 
@@ -126,7 +129,7 @@ class Inference:
         try:
             body = route.encode(call.request, outcome)
         except Exception as error:  # noqa: BLE001 - boundary: what cannot be written must not take others along
-            return self._fail(call, _as_ours(error))
+            return self._fail(call, BonsaiError.of(error))
         call.timings.encoded = self._dataplane.clock()
         headers = [
             (b"content-type", b"application/json"),
@@ -147,36 +150,33 @@ class Inference:
     def _record(self, call: _Call, status: int, error: BonsaiError | None) -> None:
         """Metrics and logs, from the one Timings object."""
         resolved = call.request.resolved if call.request is not None else None
-        model, version = ("", "") if resolved is None else (resolved[0], str(resolved[1]))
-        code = "ok" if error is None else error.code
-        self._metrics.requests.labels(model, version, code).inc()
+        model, version = labels = ("", "") if resolved is None else (resolved[0], str(resolved[1]))
         if error is None:
-            self._metrics.request_seconds.labels(model, version).observe(call.timings.total)
-            for phase, seconds in call.timings.phases():
-                self._metrics.phases.labels(model, version, phase).observe(seconds)
-        fields = {"request_id": call.request_id.decode(), "path": call.head.path, "status": status, "code": code}
-        self._log.write(
-            fields | {"model": model, "version": version},
-            seconds=self._dataplane.clock() - call.timings.received,
-            fault=error if status == 500 else None,
-        )
-
-
-def _as_ours(error: Exception) -> BonsaiError:
-    """The error itself where it is meant for the client; else one that tells nothing, with the fault as its cause."""
-    if isinstance(error, BonsaiError):
-        return error
-    ours = BonsaiError("the server failed on this request")
-    ours.__cause__ = error
-    return ours
+            self._metrics.answered(labels, call.timings.total, call.timings.phases())
+        else:
+            self._metrics.failed(labels, error.code)
+        seconds = (call.timings.encoded or self._dataplane.clock()) - call.timings.received
+        fault = error if status == 500 else None
+        if self._log.wants(seconds, fault):
+            fields: dict[str, object] = {"request_id": call.request_id.decode(), "path": call.head.path}
+            fields |= {"status": status, "code": error.code if error else "ok", "model": model, "version": version}
+            self._log.write(fields, seconds, fault)
 
 
 def _request_id(headers: Mapping[bytes, bytes]) -> bytes:
-    given = headers.get(b"x-request-id", b"")
-    return given if _REQUEST_ID.fullmatch(given) else os.urandom(8).hex().encode()
+    given = headers.get(b"x-request-id")
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given
+    return b"%016x" % random.getrandbits(64)
 
 
 def _server_timing(timings: Timings) -> bytes:
     """https://www.w3.org/TR/server-timing/: durations in milliseconds."""
-    parts = [f"{name};dur={seconds * 1000:.3f}" for name, seconds in timings.phases()]
-    return ", ".join([*parts, f"total;dur={timings.total * 1000:.3f}"]).encode()
+    decode, queue, compute, encode = timings.phases()
+    return b"decode;dur=%.3f, queue;dur=%.3f, compute;dur=%.3f, encode;dur=%.3f, total;dur=%.3f" % (
+        decode * 1000,
+        queue * 1000,
+        compute * 1000,
+        encode * 1000,
+        timings.total * 1000,
+    )

@@ -1,7 +1,7 @@
 """One table: error code -> HTTP status, and the answer that carries an error."""
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
@@ -28,8 +28,7 @@ STATUS: dict[str, int] = {
 Headers = list[tuple[bytes, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A whole HTTP answer; headers without content-length."""
 
     status: int

@@ -165,5 +165,7 @@ def findings(error: ValidationError) -> Iterator[tuple[str, str]]:
     """Each of pydantic's findings: the field, and what is wrong with what came."""
     for finding in error.errors(include_url=False):
         field = ".".join(str(part) for part in finding["loc"]) or "the document"
-        came = "" if finding["type"] in ("missing", "json_invalid") else f", got {finding['input']!r:.80}"
+        came = (
+            "" if finding["type"] in ("missing", "json_invalid", "value_error") else f", got {finding['input']!r:.80}"
+        )
         yield field, f"{finding['msg']}{came}"

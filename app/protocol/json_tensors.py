@@ -63,7 +63,9 @@ def read_shaped(raw: msgspec.Raw, datatype: DataType, shape: tuple[int, ...], fi
         count *= dim
     if array.size != count:
         raise InvalidInput.field(field, expected=f"{count} elements for shape {list(shape)}", got=f"{array.size}")
-    if nested and array.size and array.shape != shape:
+    # Empty lists have lost the dimensions inside them.
+    whole = array.shape == shape if array.size else array.shape == shape[: array.ndim]
+    if nested and not whole:
         raise InvalidInput.field(field, expected=f"shape {list(shape)}", got=f"{list(array.shape)}")
     try:
         return array.reshape(shape)

@@ -1,16 +1,19 @@
 """The messages that every door and the data plane speak."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.contract.tensors import Signature
+from app.contract.tensors import DataType, Signature
 
 Array = NDArray[Any]
 Tensors = Mapping[str, Array]
+
+DTYPES = {datatype: np.dtype(datatype.numpy) for datatype in DataType if datatype.numpy}
+"""NumPy's dtype of every datatype that has one."""
 
 
 @dataclass(slots=True)
@@ -27,18 +30,26 @@ class Timings:
     encoded: float = 0.0
 
     @property
-    def total(self) -> float:
-        return max(self.encoded, self.computed, self.started, self.decoded, self.received) - self.received
+    def queue(self) -> float:
+        return self.started - self.decoded
 
-    def phases(self) -> Iterator[tuple[str, float]]:
-        """Name and duration in seconds of every phase that has ended."""
-        points = (
-            ("decode", self.received, self.decoded),
-            ("queue", self.decoded, self.started),
-            ("compute", self.started, self.computed),
-            ("encode", self.computed, self.encoded),
+    @property
+    def compute(self) -> float:
+        return self.computed - self.started
+
+    @property
+    def total(self) -> float:
+        """Seconds until the last point that has been passed."""
+        return (self.encoded or self.computed or self.started or self.decoded or self.received) - self.received
+
+    def phases(self) -> tuple[float, float, float, float]:
+        """Seconds of decode, queue, compute and encode, of a request that has passed every point."""
+        return (
+            self.decoded - self.received,
+            self.started - self.decoded,
+            self.computed - self.started,
+            self.encoded - self.computed,
         )
-        return ((name, end - begin) for name, begin, end in points if begin and end)
 
 
 @dataclass(slots=True)

@@ -50,13 +50,11 @@ def encode(request: InferRequest, response: InferResponse) -> bytes:
     labelled = predictions(response.signature, response.outputs, request.top_k)
     if labelled is not None:
         document["predictions"] = labelled
+    timings = response.timings
     document["timing_ms"] = {
-        **{
-            name: round(seconds * 1000, 3)
-            for name, seconds in response.timings.phases()
-            if name in ("queue", "compute")
-        },
-        "total": round(response.timings.total * 1000, 3),
+        "queue": round(timings.queue * 1000, 3),
+        "compute": round(timings.compute * 1000, 3),
+        "total": round(timings.total * 1000, 3),
     }
     return json_tensors.encode(document)
 

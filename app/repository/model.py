@@ -1,6 +1,7 @@
 """A loaded model version: the place where contract, runtime and batcher meet."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
@@ -18,12 +19,15 @@ from app.repository.store import BARE_GRAPH, VersionFolder
 from app.runtime import cpu, invariance
 from app.runtime.golden import Golden
 from app.runtime.graph_cache import GraphCache
-from app.runtime.instances import InstanceGroup
+from app.runtime.instances import InlineInstance, InstanceGroup
 from app.runtime.providers import Placement
 from app.runtime.session import Session
 from app.telemetry.metrics import Metrics
 
 DRAIN_POLL_SECONDS = 0.01
+WARM_UP_RUNS = 3
+INLINE_SECONDS = 0.0002
+"""A model whose largest batch takes less is run on the event loop: handing it to a thread and back takes as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,8 @@ class Loaded:
     batchable: bool
     sample: Tensors | None
     """Inputs that the graph is known to take."""
+    largest_seconds: float = math.inf
+    """What a run of the largest batch takes, where that is known."""
 
 
 def load(folder: VersionFolder, deployment: Deployment, cache: GraphCache) -> Loaded:
@@ -112,17 +118,23 @@ def _describe(specs: tuple[TensorSpec, ...]) -> str:
 
 
 def _warm_up(loaded: Loaded, rows: int) -> Loaded:
-    """One run of the largest batch, so that memory is there before the first request.
+    """Runs of the largest batch, so that memory is there before the first request and its cost is known.
 
     A graph that cannot take so many rows is served one request at a time.
     """
     if not loaded.batchable or loaded.sample is None:
         return loaded
+    largest = {name: np.resize(array, (rows, *array.shape[1:])) for name, array in loaded.sample.items()}
     try:
-        loaded.session.run({name: np.resize(array, (rows, *array.shape[1:])) for name, array in loaded.sample.items()})
+        return replace(loaded, largest_seconds=min(_seconds(loaded.session, largest) for _ in range(WARM_UP_RUNS)))
     except ExecutionFailed:
         return replace(loaded, batchable=False)
-    return loaded
+
+
+def _seconds(session: Session, inputs: Tensors) -> float:
+    started = time.perf_counter()
+    session.run(inputs)
+    return time.perf_counter() - started
 
 
 class Model:
@@ -144,7 +156,12 @@ class Model:
         self.batchable = loaded.batchable
         self.sample = loaded.sample
         self.slo_seconds: float | None = None
-        self._instances = InstanceGroup(f"{self.name}-{self.version}", deployment.instances, loop.call_soon_threadsafe)
+        self._instances: InstanceGroup | InlineInstance
+        if loaded.largest_seconds < INLINE_SECONDS and deployment.instances == 1:
+            self._instances = InlineInstance(loop.call_soon)
+        else:
+            name = f"{self.name}-{self.version}"
+            self._instances = InstanceGroup(name, deployment.instances, loop.call_soon_threadsafe)
         self._batcher = DynamicBatcher(
             loaded.session.run,
             self._instances,

@@ -93,11 +93,13 @@ class RequestLog:
         self._every = every
         self._slow_seconds = slow_seconds
 
-    def write(self, fields: dict[str, object], *, seconds: float, fault: BaseException | None) -> None:
-        """`fault` is an error that is the server's or the model's, not the client's."""
+    def wants(self, seconds: float, fault: BaseException | None) -> bool:
+        """Whether a request of that length and outcome is to be written."""
+        return self._every or fault is not None or seconds >= self._slow_seconds
+
+    def write(self, fields: dict[str, object], seconds: float, fault: BaseException | None) -> None:
+        """Writes a line. `fault` is an error that is the server's or the model's, not the client's."""
         slow = seconds >= self._slow_seconds
-        if not (self._every or slow or fault):
-            return
         fields["ms"] = round(seconds * 1000, 3)
         extra = {"fields": fields}
         if fault is not None:

@@ -95,7 +95,8 @@ class World:
         self.runs: list[Run] = []
         self.tickets: list[Ticket] = []
         self.under_way: list[tuple[Result, Callable[[Result], None]]] = []
-        self._bound = Metrics().of("m", 1)
+        metrics = Metrics()
+        self._registry = metrics.registry
         self._callbacks: deque[Callable[[], None]] = deque()
         self._model = run
         self.batcher = DynamicBatcher(
@@ -105,7 +106,7 @@ class World:
             max_queue_rows=max_queue_rows,
             clock=lambda: self.now,
             call_soon=self._callbacks.append,
-            metrics=self._bound,
+            metrics=metrics.of("m", 1),
         )
 
     def submit(self, rows: int = 1, *, key: Hashable | None = "k", deadline: float | None = None) -> Ticket:
@@ -146,10 +147,7 @@ class World:
 
     def value(self, sample: str) -> float:
         """A sample of the batcher's metrics, by its exposed name."""
-        families = (
-            family for metric in (self._bound.queue_rows, self._bound.batch_rows) for family in metric.collect()
-        )
-        return next(found.value for family in families for found in family.samples if found.name == sample)
+        return self._registry.get_sample_value(sample, {"model": "m", "version": "1"}) or 0.0
 
     def batches(self) -> list[list[int]]:
         """Tickets of every run so far."""

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 import typer
 from prometheus_client import ProcessCollector
+from prometheus_client.metrics import MetricWrapperBase
 
 from app.api.status import STATUS
 from app.cli import SCHEMAS
 from app.cli import app as commands
 from app.main import create_app
 from app.settings import NOT_OURS, PREFIX, Settings
+from app.telemetry.histogram import Histogram
 from app.telemetry.metrics import Metrics
 from tests.openapi import document
 from training.cli import commands as training_commands
@@ -59,7 +61,9 @@ def test_metrics() -> None:
 def test_metric_labels() -> None:
     documented = {row[0].strip("`"): row[2] for row in rows("metrics.md") if row[0].startswith("`")}
     for metric in vars(Metrics()).values():
-        if hasattr(metric, "_labelnames"):
+        if isinstance(metric, Histogram):
+            assert documented[metric.name] == ", ".join(metric.label_names)
+        elif isinstance(metric, MetricWrapperBase):
             name = metric._name + ("_total" if metric._type == "counter" else "")
             assert documented[name] == ", ".join(metric._labelnames)
 

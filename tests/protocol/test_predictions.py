@@ -58,7 +58,12 @@ def test_the_best_label_comes_first_and_stands_on_top(activation: str | None) ->
 
 
 def test_equal_scores_keep_the_order_of_the_labels() -> None:
-    assert [entry["label"] for entry in predicted(ROWS)[2]["top"]] == list(LABELS)
+    labels = tuple(f"label {number}" for number in range(1000))
+    spec = OutputSpec(name="y", datatype="FP32", shape=(-1, 1000), labels=labels)
+    many = Signature(inputs=signature().inputs, outputs=(spec,))
+    found = predictions(many, {"y": np.tile(np.array([1, 2], np.float32), (1, 500))}, 1000)
+    assert found is not None
+    assert [entry["label"] for entry in found[0]["top"]] == [*labels[1::2], *labels[::2]]
 
 
 @pytest.mark.parametrize(("top_k", "count"), [(None, DEFAULT_TOP_K), (1, 1), (4, 4), (5, 4), (10**9, 4)])

@@ -67,6 +67,10 @@ class Shelf:
     def deploy(self, text: str) -> None:
         (self.models / FILENAME).write_text(text)
 
+    def on_threads(self) -> None:
+        """Runs every model on threads, also those that are quick enough for the event loop."""
+        self.deploy("[defaults]\ninstances = 2\n")
+
     def load(self, folder: Path, **deployment: Any) -> Loaded:
         """Loads a version folder as the repository would."""
         bare = folder.parent == self.models

@@ -176,6 +176,7 @@ def test_a_version_whose_files_vanish_while_they_are_read_answers_on(
 def test_no_thread_for_one_version_does_not_stop_the_others(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a", "b", "c"):
         shelf.bare(name)
+    shelf.on_threads()
     start = threading.Thread.start
 
     def refusing(thread: threading.Thread) -> None:

@@ -84,6 +84,7 @@ async def assert_ended(threads: list[threading.Thread]) -> None:
 
 def test_a_closed_model_leaves_no_thread(shelf: Shelf) -> None:
     shelf.bare("closing")
+    shelf.on_threads()
 
     async def scenario(repository: Repository) -> None:
         model = repository.acquire("closing", None)
@@ -98,6 +99,7 @@ def test_a_closed_model_leaves_no_thread(shelf: Shelf) -> None:
 
 def test_a_replaced_model_leaves_no_thread(shelf: Shelf) -> None:
     shelf.publish("replaced", 1)
+    shelf.on_threads()
 
     async def scenario(repository: Repository) -> None:
         model = repository.acquire("replaced", None)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.runtime.instances import InstanceGroup
+from app.runtime.instances import InlineInstance, InstanceGroup
 
 PATIENCE = 10
 
@@ -110,7 +110,7 @@ def test_no_more_runs_are_under_way_than_there_are_instances() -> None:
 
 WITHOUT_THREADS = """
 import threading
-from app.runtime.instances import InstanceGroup
+from app.runtime.instances import InlineInstance, InstanceGroup
 
 start, count = threading.Thread.start, iter(range(100))
 
@@ -150,3 +150,16 @@ def test_close_lets_the_run_that_is_under_way_end_and_then_ends_the_threads() ->
     (thread,) = seen
     thread.join(PATIENCE)
     assert not thread.is_alive()
+
+
+def test_an_inline_instance_runs_at_once_and_delivers_at_the_loops_next_turn() -> None:
+    delivered: list[object] = []
+    later: list[tuple[Callable[[object], None], object]] = []
+    instance = InlineInstance(lambda done, result: later.append((done, result)))
+    instance.start(lambda: [1], delivered.append)
+    instance.start(lambda: [][0], delivered.append)
+    assert delivered == []
+    for done, result in later:
+        done(result)
+    assert delivered[0] == [1]
+    assert isinstance(delivered[1], IndexError)

@@ -14,7 +14,9 @@ def written(
     caplog: pytest.LogCaptureFixture, *, every: bool, seconds: float, fault: BaseException | None = None
 ) -> list[logging.LogRecord]:
     caplog.set_level(logging.INFO, "bonsai.requests")
-    RequestLog(every, slow_seconds=0.5).write({"request_id": "seven"}, seconds=seconds, fault=fault)
+    log = RequestLog(every, slow_seconds=0.5)
+    if log.wants(seconds, fault):
+        log.write({"request_id": "seven"}, seconds, fault)
     return caplog.records
 
 

@@ -1,0 +1,60 @@
+"""A histogram that is cheap to write: several are observed for each request, on the event loop's thread alone."""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+
+class Series:
+    """One labelled series: observations counted by bucket, and their sum."""
+
+    __slots__ = ("_bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self._bounds, value)] += 1
+        self.total += value
+
+
+class Histogram(Collector):
+    """prometheus-client's Histogram without its locks: one thread writes and reads.
+
+    An observation takes a fifth of the time (benchmarks/micro/metrics.py).
+    """
+
+    def __init__(
+        self, name: str, text: str, labels: tuple[str, ...], bounds: tuple[float, ...], registry: CollectorRegistry
+    ) -> None:
+        self.name = name
+        self.label_names = labels
+        self._text = text
+        self._bounds = bounds
+        self._series: dict[tuple[str, ...], Series] = {}
+        registry.register(self)
+
+    def labels(self, *values: str) -> Series:
+        """The series of these label values; it is there from now on."""
+        return self._series.setdefault(values, Series(self._bounds))
+
+    def describe(self) -> Iterator[HistogramMetricFamily]:
+        yield HistogramMetricFamily(self.name, self._text, labels=self.label_names)
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        family = HistogramMetricFamily(self.name, self._text, labels=self.label_names)
+        for values, series in self._series.items():
+            family.add_metric(values, list(self._cumulative(series)), series.total)
+        yield family
+
+    def _cumulative(self, series: Series) -> Iterator[tuple[str, float]]:
+        count = 0
+        for bound, added in zip((*self._bounds, float("inf")), series.counts, strict=True):
+            count += added
+            yield floatToGoString(bound), count  # type: ignore[no-untyped-call]
