@@ -152,7 +152,6 @@ class Model:
         self.version = folder.version
         self.signature = loaded.signature
         self.provider = loaded.session.provider
-        self.variant = loaded.variant
         self.batchable = loaded.batchable
         self.sample = loaded.sample
         self.slo_seconds: float | None = None
