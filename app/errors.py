@@ -9,9 +9,9 @@ BonsaiError
 ├── Unsupported           part of a standard that this server does not offer
 ├── Unavailable           not now; `retry_after` says when to come back
 │   ├── NotReady          the model is loading or could not be loaded
-│   ├── Overloaded        the queue is full
+│   ├── Overloaded        the queue is full, or the answer would come after its deadline
 │   └── Draining          the server is stopping
-├── DeadlineExceeded      the request's time ran out before it was executed
+├── DeadlineExceeded      the request's time ran out before it was answered
 ├── ExecutionFailed       the graph raised while it ran
 └── LoadFailed            a model version cannot be served: the message says why
     └── ManifestInvalid   manifest.json or deployments.toml is wrong
@@ -88,6 +88,11 @@ class NotReady(Unavailable):
 
 class Overloaded(Unavailable):
     code = "overloaded"
+
+    def __init__(self, message: str, *, reason: str = "queue_full", retry_after: float = 1.0) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.reason = reason
+        """`queue_full`, or `deadline` where the answer would come too late."""
 
 
 class Draining(Unavailable):

@@ -27,11 +27,15 @@ from app.telemetry.metrics import Metrics
 
 logger = logging.getLogger("bonsai")
 
+COLLECT_AFTER = 50_000
+"""Objects; Python's default is 700."""
+
 
 class Parts(NamedTuple):
     """What `bonsai serve` needs of the application beside the application itself."""
 
     app: InferenceDoor
+    inference: Inference
     dataplane: DataPlane
     repository: Repository
 
@@ -55,7 +59,7 @@ def assemble(settings: Settings) -> Parts:
         GraphCache(settings.state / "graphs"),
         metrics,
     )
-    dataplane = DataPlane(repository, metrics, time.monotonic)
+    dataplane = DataPlane(repository, time.monotonic)
     log = RequestLog(every=settings.log_requests, slow_seconds=settings.slow_request_ms / 1000)
     inference = Inference(dataplane, metrics, log, settings.max_body_bytes)
     application = FastAPI(
@@ -69,7 +73,7 @@ def assemble(settings: Settings) -> Parts:
     application.include_router(metadata.router(repository))
     failures.install(application)
     openapi.install(application)
-    return Parts(InferenceDoor(inference, application), dataplane, repository)
+    return Parts(InferenceDoor(inference, application), inference, dataplane, repository)
 
 
 def _lifespan(
@@ -77,10 +81,10 @@ def _lifespan(
 ) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        # What start-up made lives as long as the process; the collector need not walk it again.
-        gc.freeze()
         watching = asyncio.create_task(watch(repository, settings.poll_seconds))
+        spare_collector = asyncio.create_task(_spare_collector(repository))
         yield
+        spare_collector.cancel()
         dataplane.drain()
         watching.cancel()
         await asyncio.wait([watching])
@@ -88,3 +92,12 @@ def _lifespan(
         logger.info("stopped")
 
     return lifespan
+
+
+async def _spare_collector(repository: Repository) -> None:
+    """What start-up made lives as long as the process: the garbage collector need not walk it again, and what requests
+    make is freed by its reference counts. Its pauses made the tail of the latencies."""
+    await repository.settled.wait()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, 20, 100)

@@ -5,11 +5,15 @@ import json
 import logging
 import signal
 import socket
+import time
+from functools import partial
 from types import FrameType
 
 import uvicorn
 
 from app import __version__
+from app.api.heads import Heads
+from app.api.http_protocol import HttpProtocol
 from app.errors import BonsaiError, InvalidInput
 from app.main import Parts, assemble
 from app.repository.model import Model
@@ -19,6 +23,8 @@ from app.settings import Settings
 logger = logging.getLogger("bonsai")
 
 BACKLOG = 2048
+TICKS_BETWEEN_SWEEPS = 10
+"""uvicorn ticks ten times a second."""
 LONGEST_EXAMPLE = 500
 """Characters of a request that a person would still paste."""
 
@@ -42,11 +48,12 @@ class Server(uvicorn.Server):
     """A uvicorn server that begins to drain at the signal and says when the models are ready."""
 
     def __init__(self, parts: Parts, settings: Settings, url: str) -> None:
+        http = partial(HttpProtocol, inference=parts.inference, heads=Heads(), read_seconds=settings.read_seconds)
         super().__init__(
             uvicorn.Config(
                 parts.app,
                 loop="uvloop",
-                http="httptools",
+                http=http,  # type: ignore[arg-type]  # it is called with keywords, whatever it is
                 ws="none",
                 lifespan="on",
                 log_config=None,
@@ -64,6 +71,14 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         logger.info("listening", extra={"fields": {"url": self._url, "version": __version__}})
         self._announcing = asyncio.create_task(_announce(self._parts.repository, self._url))
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % TICKS_BETWEEN_SWEEPS == 0:
+            now = time.monotonic()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, HttpProtocol):
+                    connection.expire(now)
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._parts.dataplane.drain()
@@ -84,9 +99,9 @@ async def _announce(repository: Repository, url: str) -> None:
 
 def _example(model: Model) -> str:
     """A /predict body with one row of the model's own sample; empty where nobody would want to paste it."""
-    if model.sample is None or model.signature.batch_axis is None or len(model.signature.inputs) != 1:
+    if model.sample is None or model.served.signature.batch_axis is None or len(model.served.signature.inputs) != 1:
         return ""
-    row = model.sample[model.signature.inputs[0].name][:1]
+    row = model.sample[model.served.signature.inputs[0].name][:1]
     if row.dtype.kind == "f" and (row == row.round()).all():
         row = row.astype(int)
     text = json.dumps({"inputs": row.tolist()}, default=str).replace(" ", "")

@@ -37,6 +37,8 @@ class Settings(BaseSettings):
     """How often the model repository is looked at."""
     max_body_bytes: int = Field(default=16 << 20, ge=1)
     """Largest request body."""
+    read_seconds: float = Field(default=30.0, gt=0)
+    """How long a request may take to arrive whole."""
     drain_seconds: int = Field(default=30, ge=1)
     """How long the requests that were taken in may take after SIGTERM."""
     log_format: Literal["auto", "text", "json"] = "auto"

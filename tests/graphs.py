@@ -58,6 +58,38 @@ def identity(path: Path, kind: int, shape: Shape = ("N", 4), name: str = "x") ->
     return save(path, nodes, [tensor(name, shape, kind)], [tensor("y", shape, kind)])
 
 
+def pooled(path: Path, masked: bool = True) -> Path:
+    """ids [N, T], 0 where there is none -> y [N, 3], the mean of their vectors, and t [N, T, 3], the vectors.
+
+    Unless `masked`, the mean counts zeros too, so that it changes where more of them follow.
+    """
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["vectors"]),
+        helper.make_node("Cast", ["ids"], ["is_there"], to=TensorProto.BOOL),
+        helper.make_node("Cast", ["is_there"], ["mask"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["mask", "last"], ["column"]),
+        helper.make_node("Mul", ["vectors", "column"], ["t"]),
+        helper.make_node("ReduceSum", ["t", "length"], ["sum"], keepdims=0),
+        helper.make_node("ReduceSum", ["mask", "length"], ["count"], keepdims=1),
+        helper.make_node("Max", ["count", "one"], ["divisor"]),
+        helper.make_node("Div", ["sum", "divisor"], ["masked"]),
+        helper.make_node("ReduceMean", ["t", "length"], ["plain"], keepdims=0),
+        helper.make_node("Identity", ["masked" if masked else "plain"], ["y"]),
+    ]
+    weights = {
+        "table": np.random.default_rng(0).standard_normal((100, 3)).astype(np.float32),
+        "last": np.array([2], np.int64),
+        "length": np.array([1], np.int64),
+        "one": np.array([[1]], np.float32),
+    }
+    inputs = [tensor("ids", ["N", "T"], TensorProto.INT64)]
+    return save(path, nodes, inputs, [tensor("y", ["N", 3]), tensor("t", ["N", "T", 3])], **weights)
+
+
+POOLED: dict[str, np.ndarray] = {"ids": np.random.default_rng(1).integers(1, 100, (8, 12))}
+"""Inputs of `pooled`, without a 0 among them."""
+
+
 def refuses_negative(path: Path) -> Path:
     """x [N, 4] -> y [N, 4]: Gather with the row's first value as index; a value outside 0..3 makes the graph raise."""
     nodes = [

@@ -8,22 +8,23 @@ import numpy as np
 import onnxruntime as ort
 
 from app.contract.manifest import FILENAME, Lineage, Manifest, Tolerance, Variant, digest
+from app.protocol.messages import Array
 from app.runtime.graph_cache import GraphCache
 from app.runtime.providers import Placement
 from app.runtime.session import Session
 
 
-def publish(folder: Path, graph: Path, cache: Path, **changes: Any) -> Manifest:
+def publish(folder: Path, graph: Path, cache: Path, sample: dict[str, Array] | None = None, **changes: Any) -> Manifest:
     """Writes `folder` (…/<name>/<version>) around a graph: golden sample, digests, manifest.
 
-    `changes` replaces fields of the manifest.
+    `sample` are the golden inputs, made up unless given; `changes` replaces fields of the manifest.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(graph.read_bytes())
     session = ort.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
     signature = Session.load(graph, Placement(), 1, GraphCache(cache)).signature
     random = np.random.default_rng(1)
-    inputs = {
+    inputs = sample or {
         spec.name: random.random([8 if dim == -1 else dim for dim in spec.shape]).astype(spec.datatype.numpy)
         for spec in signature.inputs
     }

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,12 +48,18 @@ def wait_for(condition: Any, what: str) -> None:
         time.sleep(0.02)
 
 
+SERVE = ("-m", "app", "serve")
+
+
 @contextmanager
-def starting(models: Path, *options: str, python: str = sys.executable, **environment: str) -> Iterator[Server]:
-    """A server that listens; its models may still be loading."""
-    command = [python, "-P", "-m", "app", "serve", "--models", str(models), "--port", "0", *options]
-    settings = {"BONSAI_POLL_SECONDS": "0.1", "BONSAI_LOG_FORMAT": "json", **environment}
-    with subprocess.Popen(command, env=os.environ | settings, stderr=subprocess.PIPE, text=True) as process:
+def starting(
+    models: Path, *options: str, python: str = sys.executable, command: Sequence[str] = SERVE, **environment: str
+) -> Iterator[Server]:
+    """A server that listens; its models may still be loading. `command` is what Python runs."""
+    settings = {"BONSAI_MODELS": str(models), "BONSAI_PORT": "0", "BONSAI_POLL_SECONDS": "0.1"}
+    settings |= {"BONSAI_LOG_FORMAT": "json", **environment}
+    argv = [python, "-P", *command, *options]
+    with subprocess.Popen(argv, env=os.environ | settings, stderr=subprocess.PIPE, text=True) as process:
         server = Server(process)
         urls: queue.SimpleQueue[str] = queue.SimpleQueue()
         reader = threading.Thread(target=_read_logs, args=(server, urls))
@@ -74,9 +80,11 @@ def starting(models: Path, *options: str, python: str = sys.executable, **enviro
 
 
 @contextmanager
-def serving(models: Path, *options: str, python: str = sys.executable, **environment: str) -> Iterator[Server]:
+def serving(
+    models: Path, *options: str, python: str = sys.executable, command: Sequence[str] = SERVE, **environment: str
+) -> Iterator[Server]:
     """A server that is ready."""
-    with starting(models, *options, python=python, **environment) as server:
+    with starting(models, *options, python=python, command=command, **environment) as server:
         server.wait_until_ready()
         yield server
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.contract.tensors import InputSpec, OutputSpec, Signature
-from app.dataplane import DataPlane, validate
+from app.dataplane import Cancel, DataPlane, validate
 from app.errors import (
     BonsaiError,
     DeadlineExceeded,
@@ -20,9 +20,7 @@ from app.errors import (
     NotReady,
     Overloaded,
 )
-from app.protocol.messages import InferRequest, InferResponse, Tensors, Timings
-from app.telemetry.metrics import Metrics
-from tests.metrics import value
+from app.protocol.messages import InferRequest, Inputs, Outputs, ServedModel, Share, Tensors, Timings
 
 X = InputSpec(name="x", datatype="FP32", shape=(-1, 2))
 N = InputSpec(name="n", datatype="INT64", shape=(-1,))
@@ -32,24 +30,26 @@ BATCHED = Signature(inputs=(X,), outputs=(Y, Z))
 WHOLE = Signature(inputs=(X,), outputs=(Y, Z), batch_axis=None)
 ROWS: Tensors = {"x": np.ones((2, 2), np.float32)}
 NO_ROWS: Tensors = {"x": np.ones((0, 2), np.float32)}
-OUTPUTS: Tensors = {"y": np.ones((2, 3), np.float32), "z": np.ones(2, np.int64)}
+SHARE = Share(Outputs({"y": np.ones((2, 3), np.float32), "z": np.ones(2, np.int64)}))
 
 
 class FakeModel:
-    """Keeps what is submitted to it."""
-
-    name, version, provider = "m", 3, "CPUExecutionProvider"
+    """Keeps what is submitted to it, and what is cancelled."""
 
     def __init__(self, signature: Signature, slo_seconds: float | None) -> None:
-        self.signature = signature
+        self.served = ServedModel("m", 3, signature, "CPUExecutionProvider")
         self.slo_seconds = slo_seconds
         self.submitted: list[SimpleNamespace] = []
+        self.cancelled: list[InferRequest] = []
         self.refusal: Exception | None = None
 
-    def submit(self, inputs: Tensors, rows: int, deadline: float | None, timings: Timings, reply: Any) -> None:
+    def submit(self, request: InferRequest, inputs: Inputs, rows: int, deadline: float | None, reply: Any) -> Cancel:
         if self.refusal is not None:
             raise self.refusal
-        self.submitted.append(SimpleNamespace(inputs=inputs, rows=rows, deadline=deadline, reply=reply))
+        self.submitted.append(
+            SimpleNamespace(request=request, inputs=inputs, rows=rows, deadline=deadline, reply=reply)
+        )
+        return lambda: self.cancelled.append(request)
 
 
 class World:
@@ -59,34 +59,30 @@ class World:
         self.now = 100.0
         self.model = FakeModel(signature, slo_seconds)
         self.acquire: Callable[..., Any] = lambda name, version: self.model
-        self.metrics = Metrics()
         repository: Any = SimpleNamespace(acquire=lambda name, version: self.acquire(name, version))
-        self.dataplane = DataPlane(repository, self.metrics, lambda: self.now)
-        self.answers: list[InferResponse | BonsaiError] = []
+        self.dataplane = DataPlane(repository, lambda: self.now)
+        self.answers: list[Share | BonsaiError] = []
+        self.cancel: Cancel | None = None
+        """Of the last request."""
 
-    def infer(self, inputs: Tensors = ROWS, *, received: float = 100.0, **fields: Any) -> InferRequest:
+    def infer(self, inputs: Inputs = ROWS, *, received: float = 100.0, **fields: Any) -> InferRequest:
         """Takes in a request that reads as these inputs."""
         request = InferRequest(
             **{"model": None, "version": None, "read_inputs": lambda _: inputs, "timings": Timings(received), **fields}
         )
-        self.dataplane.infer(request, self.answers.append)
+        self.cancel = self.dataplane.infer(request, self.answers.append)
         return request
 
-    @property
-    def in_flight(self) -> float:
-        return value(self.metrics.exposition().decode(), "bonsai_requests_in_flight")
-
-    def answer(self) -> InferResponse:
+    def answer(self) -> Share:
         """The one good answer."""
         (outcome,) = self.answers
-        assert isinstance(outcome, InferResponse), outcome
+        assert isinstance(outcome, Share), outcome
         return outcome
 
     def error(self) -> BonsaiError:
-        """The one error, after which nothing is left in flight."""
+        """The one error."""
         (outcome,) = self.answers
         assert isinstance(outcome, BonsaiError)
-        assert self.in_flight == 0
         return outcome
 
 
@@ -102,15 +98,28 @@ def test_a_request_is_resolved_validated_submitted_and_answered() -> None:
     world.now = 107.0
     request = world.infer(model="m", version="stable")
     assert asked == [("m", "stable")]
-    assert (request.resolved, request.timings.decoded) == (("m", 3), 107.0)
-    assert (world.answers, world.in_flight) == ([], 1)
+    assert (request.served, request.timings.decoded) == (world.model.served, 107.0)
+    assert world.answers == []
     (submitted,) = world.model.submitted
-    assert (submitted.inputs, submitted.rows) == (ROWS, 2)
-    submitted.reply(OUTPUTS)
-    answer = world.answer()
-    assert (answer.model, answer.version, answer.provider) == ("m", 3, "CPUExecutionProvider")
-    assert (answer.signature, answer.outputs, answer.timings) == (BATCHED, OUTPUTS, request.timings)
-    assert world.in_flight == 0
+    assert (submitted.request, submitted.inputs, submitted.rows) == (request, ROWS, 2)
+    submitted.reply(SHARE)
+    assert world.answer() is SHARE
+
+
+def test_a_request_that_waits_can_be_cancelled() -> None:
+    world = World()
+    request = world.infer()
+    assert world.cancel is not None
+    world.cancel()
+    assert world.model.cancelled == [request]
+
+
+def test_a_request_that_has_been_answered_at_once_has_nothing_to_cancel() -> None:
+    for inputs in (NO_ROWS, {"x": np.ones(3)}):
+        world = World()
+        world.infer(inputs)
+        assert len(world.answers) == 1
+        assert world.cancel is None
 
 
 def test_the_inputs_are_read_with_the_signature_of_the_model_that_was_found() -> None:
@@ -125,12 +134,11 @@ def test_the_inputs_are_read_with_the_signature_of_the_model_that_was_found() ->
     assert seen == [BATCHED]
 
 
-@pytest.mark.parametrize("names", [("z",), ("z", "y"), ("y", "z")])
-def test_only_the_outputs_asked_for_are_answered_in_that_order(names: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("names", [None, ("z",), ("z", "y"), ("y", "z")])
+def test_outputs_that_are_there_may_be_asked_for(names: tuple[str, ...] | None) -> None:
     world = World()
     world.infer(outputs=names)
-    world.model.submitted[0].reply(OUTPUTS)
-    assert tuple(world.answer().outputs) == names
+    assert world.model.submitted[0].request.outputs == names
 
 
 def test_an_output_that_is_not_there_is_refused_before_the_model_runs() -> None:
@@ -156,15 +164,20 @@ def test_the_deadline_counts_from_the_arrival_the_models_slo_where_the_request_h
 def test_a_batch_of_no_rows_is_answered_at_once_with_empty_outputs() -> None:
     world = World()
     world.infer(NO_ROWS)
-    assert {name: array.shape for name, array in world.answer().outputs.items()} == {"y": (0, 3), "z": (0,)}
+    assert {name: array.shape for name, array in world.answer().arrays().items()} == {"y": (0, 3), "z": (0,)}
     assert world.model.submitted == []
-    assert world.in_flight == 0
 
 
-def test_a_batch_of_no_rows_honours_the_outputs_asked_for() -> None:
+def test_a_batch_of_no_rows_has_passed_every_point() -> None:
     world = World()
-    world.infer(NO_ROWS, outputs=("z",))
-    assert list(world.answer().outputs) == ["z"]
+    timings = world.infer(NO_ROWS, received=99.0).timings
+    assert (timings.started, timings.joined, timings.computed) == (100.0, 100.0, 100.0)
+
+
+def test_a_batch_of_no_rows_must_ask_for_outputs_that_are_there_too() -> None:
+    world = World()
+    world.infer(NO_ROWS, outputs=("w",))
+    assert isinstance(world.error(), InvalidInput)
 
 
 def test_without_a_batch_axis_even_an_empty_input_is_run() -> None:
@@ -183,7 +196,7 @@ def test_a_model_that_cannot_be_had_is_the_answer(error: BonsaiError) -> None:
     world.acquire = acquire
     request = world.infer()
     assert world.error() is error
-    assert request.resolved is None
+    assert request.served is None
 
 
 @pytest.mark.parametrize("error", [Overloaded("full"), InvalidInput("x")])
@@ -231,7 +244,6 @@ def test_a_door_that_fails_to_take_its_answer_is_not_called_again() -> None:
         with contextlib.suppress(RuntimeError):
             world.dataplane.infer(request, reply)
         assert len(calls) == 1
-        assert world.in_flight == 0
 
 
 def test_while_draining_what_was_received_before_is_served_and_what_comes_after_is_refused() -> None:
@@ -245,9 +257,8 @@ def test_while_draining_what_was_received_before_is_served_and_what_comes_after_
     world.infer(received=100.001)
     assert isinstance(world.answers[0], Draining)
     for submitted in world.model.submitted:
-        submitted.reply(OUTPUTS)
-    assert [isinstance(answer, InferResponse) for answer in world.answers] == [False, True, True]
-    assert world.in_flight == 0
+        submitted.reply(SHARE)
+    assert [isinstance(answer, Share) for answer in world.answers] == [False, True, True]
 
 
 def test_a_second_call_to_drain_does_not_move_the_line() -> None:
@@ -265,6 +276,9 @@ VALID = {
     "rows": (BATCHED, {"x": np.ones((5, 2), np.float32)}, 5),
     "no rows": (BATCHED, NO_ROWS, 0),
     "two inputs": (TWO, {"x": np.ones((3, 2), np.float32), "n": np.ones(3, np.int64)}, 3),
+    "a list that has been proven": (BATCHED, {"x": [[1, 2], [3, 4], [5, 6]]}, 3),
+    "a list beside an array": (TWO, {"x": [[1, 2]], "n": np.ones(1, np.int64)}, 1),
+    "a list of no rows": (BATCHED, {"x": []}, 0),
     "no batch axis": (WHOLE, ROWS, 1),
     "a scalar": (SCALAR, {"x": np.ones((), np.float32)}, 1),
     "strings": (
@@ -276,7 +290,7 @@ VALID = {
 
 
 @pytest.mark.parametrize(("signature", "inputs", "rows"), VALID.values(), ids=VALID)
-def test_validate_gives_the_number_of_rows(signature: Signature, inputs: Tensors, rows: int) -> None:
+def test_validate_gives_the_number_of_rows(signature: Signature, inputs: Inputs, rows: int) -> None:
     assert validate(signature, inputs) == rows
 
 
@@ -297,6 +311,11 @@ INVALID = {
         "input 'x': expected shape [-1, 2] (-1: any size), got [2, 3]",
     ),
     "one of two": (TWO, ROWS, "inputs: expected an input 'n', got x"),
+    "other rows than a list": (
+        TWO,
+        {"x": [[1, 2]], "n": np.ones(2, np.int64)},
+        "inputs: expected the same number of rows in every input, got x 1, n 2",
+    ),
     "other rows": (
         TWO,
         {"x": np.ones((3, 2), np.float32), "n": np.ones(2, np.int64)},
@@ -307,7 +326,7 @@ INVALID = {
 
 @pytest.mark.parametrize(("signature", "inputs", "text"), INVALID.values(), ids=INVALID)
 def test_validate_names_the_input_what_was_expected_and_what_came(
-    signature: Signature, inputs: Tensors, text: str
+    signature: Signature, inputs: Inputs, text: str
 ) -> None:
     with pytest.raises(InvalidInput) as raised:
         validate(signature, inputs)

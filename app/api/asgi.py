@@ -5,8 +5,11 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from app.api.inference import Head, Inference, Route, route
+from app.api.inference import Call, Inference
 from app.api.status import Answer
+
+WATCH_AFTER_SECONDS = 0.005
+"""A request that takes longer is watched for a client that hangs up: that takes a task, too much for a quick one."""
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -19,36 +22,66 @@ class InferenceDoor:
     """A plain ASGI application: no framework between the socket and the inference path."""
 
     def __init__(self, inference: Inference, application: Application) -> None:
-        self._inference = inference
+        self.inference = inference
         self._application = application
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = route(scope["path"]) if scope["type"] == "http" else None
-        if found is None:
+        is_http = scope["type"] == "http"
+        head = self.inference.read_head(scope["method"], scope["path"], dict(scope["headers"])) if is_http else None
+        if head is None:
             await self._application(scope, receive, send)
             return
-        head = Head(scope["method"], scope["path"], dict(scope["headers"]), time.monotonic())
-        refusal = self._inference.refuse(head)
+        received = time.monotonic()
+        refusal = self.inference.refuse(head)
         if refusal is not None:
             await _write(refusal, send)
             return
-        body = await _read_body(receive, self._inference.max_body_bytes)
+        body = await _read_body(receive, self.inference.max_body_bytes)
         if body is None:
             return
-        if len(body) > self._inference.max_body_bytes:
-            await _write(self._inference.too_large(head), send)
+        if len(body) > self.inference.max_body_bytes:
+            await _write(self.inference.too_large(head), send)
             return
-        await _write(await self._infer(found, head, body), send)
+        answering = _Answering(receive)
+        client = scope.get("client")
+        call = self.inference.handle(head, body, received, client[0] if client else "", answering.answer)
+        answer = await answering.wait(call)
+        if answer is not None:
+            await _write(answer, send)
 
-    async def _infer(self, found: Route, head: Head, body: bytes) -> Answer:
-        waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
-        def respond(answer: Answer) -> None:
-            if not waiting.done():  # this task was cancelled; its batch-mates must not notice
-                waiting.set_result(answer)
+class _Answering:
+    """Waits for an answer, or for the client to go."""
 
-        self._inference.handle(found, head, body, respond)
-        return await waiting
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._arrived: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        self._watch: asyncio.Task[None] | None = None
+
+    def answer(self, answer: Answer | None) -> None:
+        if not self._arrived.done():  # this task may have been cancelled; its batch-mates must not notice
+            self._arrived.set_result(answer)
+
+    async def wait(self, call: Call) -> Answer | None:
+        """The answer; None where the client went away before it was there."""
+        if self._arrived.done():
+            return self._arrived.result()
+        timer = asyncio.get_running_loop().call_later(WATCH_AFTER_SECONDS, self._begin_to_watch)
+        try:
+            return await self._arrived
+        finally:
+            timer.cancel()
+            if self._watch is not None:
+                self._watch.cancel()
+            call.cancel()
+
+    def _begin_to_watch(self) -> None:
+        self._watch = asyncio.create_task(self._wait_for_disconnect())
+
+    async def _wait_for_disconnect(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.answer(None)
 
 
 async def _read_body(receive: Receive, limit: int) -> bytes | None:
@@ -67,6 +100,6 @@ async def _read_body(receive: Receive, limit: int) -> bytes | None:
 
 
 async def _write(answer: Answer, send: Send) -> None:
-    headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]
+    headers = [*answer.header_list(), (b"content-length", b"%d" % len(answer.body))]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

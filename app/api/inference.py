@@ -4,19 +4,19 @@ import random
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import NamedTuple
+from functools import lru_cache, partial
 
 from app.api.status import Answer, answer_to, error_answer
-from app.dataplane import DataPlane
+from app.dataplane import Cancel, DataPlane
 from app.errors import BonsaiError, InvalidInput, TooLarge, Unsupported, UnsupportedMedia, clip
 from app.protocol import native, oip
-from app.protocol.messages import InferRequest, InferResponse, Timings
+from app.protocol.messages import Encoded, InferRequest, ServedModel, Share, Timings
 from app.telemetry.logging import RequestLog
 from app.telemetry.metrics import Metrics
 
-Decode = Callable[[bytes, Timings], InferRequest]
-Encode = Callable[[InferRequest, InferResponse], bytes]
+Decode = Callable[[bytes, Timings, int | None], InferRequest]
+"""The last is the header Inference-Header-Content-Length, None where it is absent."""
+Encode = Callable[[InferRequest, Share], Encoded]
 Respond = Callable[[Answer], None]
 
 PREDICT = "/predict"
@@ -24,6 +24,9 @@ _INFER = re.compile(r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+)
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,256}")
 # curl -d says that it sends a form. Inference changes no state, so it is safe to read that as JSON, and pleasant.
 _JSON_TYPES = (b"", b"application/json", b"application/x-www-form-urlencoded")
+_BINARY_TYPE = b"application/octet-stream"
+_JSON_LENGTH = oip.LENGTH_HEADER.encode()
+_TIMEOUT = b"x-request-timeout-ms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,31 +37,25 @@ class Route:
     encode: Encode
 
 
-class Head(NamedTuple):
-    """What of a request is known before its body: the path percent-decoded, header names in lower case."""
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What of a request is known before its body. Requests whose heads have the same bytes may share one."""
 
     method: str
     path: str
+    """Percent-decoded."""
     headers: Mapping[bytes, bytes]
-    received: float
-    """Monotonic seconds."""
+    """Names in lower case."""
+    route: Route
+    request_id: bytes | None
+    """As the client gave it."""
+    timeout: float | None
+    """Seconds, of X-Request-Timeout-Ms."""
+    json_length: int | None
+    """Of Inference-Header-Content-Length: how many bytes of the body are JSON."""
 
 
-@dataclass(slots=True)
-class _Call:
-    """One request on its way through this door."""
-
-    head: Head
-    request_id: bytes
-    timings: Timings
-    request: InferRequest | None = None
-
-    @classmethod
-    def begin(cls, head: Head) -> "_Call":
-        return cls(head, _request_id(head.headers), Timings(head.received))
-
-
-_PREDICT_ROUTE = Route(native.decode, native.encode)
+_PREDICT_ROUTE = Route(lambda body, timings, _: native.decode(body, timings), native.encode)
 
 
 def route(path: str) -> Route | None:
@@ -71,112 +68,200 @@ def route(path: str) -> Route | None:
     return Route(partial(oip.decode, model=match["model"], version=match["version"]), oip.encode)
 
 
+class Call:
+    """One request on its way through this door."""
+
+    __slots__ = ("_cancel", "_door", "head", "request", "request_id", "respond", "timings")
+
+    def __init__(self, door: "Inference", head: Head, timings: Timings, respond: Respond) -> None:
+        self.head = head
+        self.request_id = head.request_id or b"%016x" % random.getrandbits(64)
+        self.timings = timings
+        self.request: InferRequest | None = None
+        self.respond = respond
+        self._door = door
+        self._cancel: Cancel | None = None
+
+    def begin(self, body: bytes, peer: str, dataplane: DataPlane) -> None:
+        head = self.head
+        try:
+            request = self.request = head.route.decode(body, self.timings, head.json_length)
+        except Exception as error:  # noqa: BLE001 - boundary: a body that breaks the parser breaks nothing else
+            self.respond(self._door.fail(self, BonsaiError.of(error)))
+            return
+        request.client = peer
+        if request.timeout is None:
+            request.timeout = head.timeout
+        self._cancel = dataplane.infer(request, self._finish)
+
+    def cancel(self) -> None:
+        """The client has gone: the request is dropped wherever it is. Harmless after the answer."""
+        if self._cancel is not None:
+            self._cancel()
+
+    def _finish(self, outcome: Share | BonsaiError) -> None:
+        self._cancel = None  # breaks a cycle: what a request made is freed at once, and its memory is warm for the next
+        self.respond(self._door.answer(self, outcome))
+
+
 class Inference:
     """Takes one request from any carrier and answers it through its callback."""
 
     def __init__(self, dataplane: DataPlane, metrics: Metrics, log: RequestLog, max_body_bytes: int) -> None:
         self.max_body_bytes = max_body_bytes
         self._dataplane = dataplane
-        self._metrics = metrics
+        self._clock = dataplane.clock
+        self._requests = metrics.requests
         self._log = log
+
+    def read_head(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> Head | None:
+        """The head of a request to an inference path; None for every other path."""
+        found = route(path)
+        if found is None:
+            return None
+        request_id = headers.get(b"x-request-id")
+        if request_id is not None and _REQUEST_ID.fullmatch(request_id) is None:
+            request_id = None
+        return Head(method, path, headers, found, request_id, _timeout(headers), _json_length(headers))
 
     def refuse(self, head: Head) -> Answer | None:
         """The answer to a request that is wrong by its head alone; None where its body is wanted."""
         if head.method != "POST":
-            answer = error_answer(405, f"{head.method} {head.path}: expected POST", [(b"allow", b"POST")])
-            answer.headers.append((b"x-request-id", _request_id(head.headers)))
-            return answer
+            headers = b"allow: POST\r\nx-request-id: %b\r\n" % (head.request_id or _fresh_id())
+            return error_answer(405, f"{head.method} {head.path}: expected POST", headers)
         try:
-            self._check(head.headers)
+            self._check(head)
         except BonsaiError as error:
-            return self._fail(_Call.begin(head), error)
+            return self._refusal(head, error)
         return None
 
     def too_large(self, head: Head) -> Answer:
         """The answer to a body that is longer than the limit."""
-        error = TooLarge(f"body: expected at most {self.max_body_bytes} bytes, got more")
-        return self._fail(_Call.begin(head), error)
+        return self._refusal(head, TooLarge(f"body: expected at most {self.max_body_bytes} bytes, got more"))
 
-    def handle(self, route: Route, head: Head, body: bytes, respond: Respond) -> None:
-        """Infers. `respond` is called exactly once: at once, or later on the same thread."""
-        call = _Call.begin(head)
+    def handle(self, head: Head, body: bytes, received: float, peer: str, respond: Respond) -> Call:
+        """Infers. `respond` is called exactly once: at once, or later on the same thread; never after `cancel`.
+
+        `received` is the instant, in seconds of the monotonic clock, at which the head was there; `peer` is whose
+        request it is.
+        """
+        call = Call(self, head, Timings(received, self._clock()), respond)
+        call.begin(body, peer, self._dataplane)
+        return call
+
+    def answer(self, call: Call, outcome: Share | BonsaiError) -> Answer:
+        """The answer that a call ends with."""
+        if isinstance(outcome, BonsaiError):
+            return self.fail(call, outcome)
+        request, timings = call.request, call.timings
+        assert request is not None
+        assert request.served is not None
         try:
-            call.request = route.decode(body, call.timings)
-        except Exception as error:  # noqa: BLE001 - boundary: a body that breaks the parser breaks nothing else
-            respond(self._fail(call, BonsaiError.of(error)))
-            return
-        self._dataplane.infer(call.request, lambda outcome: respond(self._answer(call, route, outcome)))
+            body, json_length = call.head.route.encode(request, outcome)
+        except Exception as error:  # noqa: BLE001 - boundary: what cannot be written must not take others along
+            return self.fail(call, BonsaiError.of(error))
+        timings.encoded = self._clock()
+        served = request.served
+        self._requests.answered(served.name, served.version, timings)
+        if self._log.wants(timings.total, None):
+            self._write_log(call, 200, None, timings.total)
+        return Answer(200, _content(json_length) + _answer_headers(served, timings, call.request_id), body)
 
-    def _check(self, headers: Mapping[bytes, bytes]) -> None:
+    def fail(self, call: Call, error: BonsaiError) -> Answer:
+        """The answer of a call that failed."""
+        answer = answer_to(error, b"x-request-id: %b\r\n" % call.request_id)
+        model, version = _labels(call)
+        self._requests.failed(model, version, error.code)
+        seconds = self._clock() - call.timings.received
+        fault = error if answer.status == 500 else None
+        if self._log.wants(seconds, fault):
+            self._write_log(call, answer.status, error, seconds)
+        return answer
+
+    def _refusal(self, head: Head, error: BonsaiError) -> Answer:
+        return self.fail(Call(self, head, Timings(self._clock()), _nobody), error)
+
+    def _check(self, head: Head) -> None:
+        headers = head.headers
+        binary = _JSON_LENGTH in headers
+        if binary and head.json_length is None:
+            got = headers[_JSON_LENGTH].decode("latin-1")
+            raise InvalidInput.field(oip.LENGTH_HEADER, expected="a number of bytes of the body", got=got)
+        if binary and head.path == PREDICT:
+            raise Unsupported(f"{oip.LENGTH_HEADER}: expected none, {PREDICT} takes no binary tensors")
         media_type = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
-        if media_type not in _JSON_TYPES:
+        if media_type not in _JSON_TYPES and not (binary and media_type == _BINARY_TYPE):
             raise UnsupportedMedia(f"content-type: expected application/json, got {media_type.decode('latin-1')}")
         encoding = headers.get(b"content-encoding", b"identity").strip().lower()
         if encoding != b"identity":
             raise UnsupportedMedia(f"content-encoding: expected none, got {encoding.decode('latin-1')}")
-        if b"inference-header-content-length" in headers:
-            raise Unsupported("inference-header-content-length: binary tensors are not supported")
         length = headers.get(b"content-length", b"0")
         if not length.isdigit():
             raise InvalidInput.field("content-length", expected="a number", got=length.decode("latin-1"))
         if len(length) > 18 or int(length) > self.max_body_bytes:
             raise TooLarge(f"body: expected at most {self.max_body_bytes} bytes, got {clip(length.decode(), 20)}")
+        if head.timeout is not None and not head.timeout > 0:
+            got = headers[_TIMEOUT].decode("latin-1")
+            raise InvalidInput.field("x-request-timeout-ms", expected="milliseconds, more than 0", got=got)
 
-    def _answer(self, call: _Call, route: Route, outcome: InferResponse | BonsaiError) -> Answer:
-        if isinstance(outcome, BonsaiError):
-            return self._fail(call, outcome)
-        assert call.request is not None
-        try:
-            body = route.encode(call.request, outcome)
-        except Exception as error:  # noqa: BLE001 - boundary: what cannot be written must not take others along
-            return self._fail(call, BonsaiError.of(error))
-        call.timings.encoded = self._dataplane.clock()
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"server-timing", _server_timing(call.timings)),
-            (b"x-model-version", b"%d" % outcome.version),
-            (b"x-execution-provider", outcome.provider.encode()),
-            (b"x-request-id", call.request_id),
-        ]
-        self._record(call, 200, None)
-        return Answer(200, headers, body)
-
-    def _fail(self, call: _Call, error: BonsaiError) -> Answer:
-        answer = answer_to(error)
-        answer.headers.append((b"x-request-id", call.request_id))
-        self._record(call, answer.status, error)
-        return answer
-
-    def _record(self, call: _Call, status: int, error: BonsaiError | None) -> None:
-        """Metrics and logs, from the one Timings object."""
-        resolved = call.request.resolved if call.request is not None else None
-        model, version = labels = ("", "") if resolved is None else (resolved[0], str(resolved[1]))
-        if error is None:
-            self._metrics.answered(labels, call.timings.total, call.timings.phases())
-        else:
-            self._metrics.failed(labels, error.code)
-        seconds = (call.timings.encoded or self._dataplane.clock()) - call.timings.received
-        fault = error if status == 500 else None
-        if self._log.wants(seconds, fault):
-            fields: dict[str, object] = {"request_id": call.request_id.decode(), "path": call.head.path}
-            fields |= {"status": status, "code": error.code if error else "ok", "model": model, "version": version}
-            self._log.write(fields, seconds, fault)
+    def _write_log(self, call: Call, status: int, error: BonsaiError | None, seconds: float) -> None:
+        model, version = _labels(call)
+        fields: dict[str, object] = {"request_id": call.request_id.decode(), "path": call.head.path}
+        fields |= {"status": status, "code": error.code if error else "ok", "model": model, "version": version}
+        self._log.write(fields, seconds, error if status == 500 else None)
 
 
-def _request_id(headers: Mapping[bytes, bytes]) -> bytes:
-    given = headers.get(b"x-request-id")
-    if given is not None and _REQUEST_ID.fullmatch(given):
-        return given
+def _timeout(headers: Mapping[bytes, bytes]) -> float | None:
+    """Seconds; not a number where the header is none, which `refuse` complains about."""
+    given = headers.get(_TIMEOUT)
+    if given is None:
+        return None
+    return int(given) / 1000 if given.isdigit() and len(given) < 16 else float("nan")
+
+
+def _json_length(headers: Mapping[bytes, bytes]) -> int | None:
+    """None also where the header is no number, which `refuse` complains about."""
+    given = headers.get(_JSON_LENGTH, b"")
+    return int(given) if given.isdigit() and len(given) < 19 else None
+
+
+def _content(json_length: int | None) -> bytes:
+    """The header lines that say what the body is."""
+    if json_length is None:
+        return b"content-type: application/json\r\n"
+    return b"content-type: %b\r\n%b: %d\r\n" % (_BINARY_TYPE, _JSON_LENGTH, json_length)
+
+
+def _labels(call: Call) -> tuple[str, str]:
+    served = call.request.served if call.request is not None else None
+    return ("", "") if served is None else (served.name, str(served.version))
+
+
+def _fresh_id() -> bytes:
     return b"%016x" % random.getrandbits(64)
 
 
-def _server_timing(timings: Timings) -> bytes:
-    """https://www.w3.org/TR/server-timing/: durations in milliseconds."""
-    decode, queue, compute, encode = timings.phases()
-    return b"decode;dur=%.3f, queue;dur=%.3f, compute;dur=%.3f, encode;dur=%.3f, total;dur=%.3f" % (
-        decode * 1000,
-        queue * 1000,
-        compute * 1000,
-        encode * 1000,
-        timings.total * 1000,
+def _nobody(_: Answer) -> None:
+    """Whoever refuses a head answers by itself."""
+
+
+def _answer_headers(served: ServedModel, timings: Timings, request_id: bytes) -> bytes:
+    """Server-Timing (https://www.w3.org/TR/server-timing/) has durations in milliseconds."""
+    decoded, started, computed, encoded = timings.decoded, timings.started, timings.computed, timings.encoded
+    return _template(served) % (
+        1e3 * (decoded - timings.received),
+        1e3 * (started - decoded),
+        1e3 * (computed - started),
+        1e3 * (encoded - computed),
+        1e3 * (encoded - timings.received),
+        request_id,
+    )
+
+
+@lru_cache
+def _template(served: ServedModel) -> bytes:
+    provider = served.provider.encode().replace(b"%", b"%%")
+    return (
+        b"server-timing: decode;dur=%%.3f, queue;dur=%%.3f, compute;dur=%%.3f, encode;dur=%%.3f, total;dur=%%.3f\r\n"
+        b"x-model-version: %d\r\nx-execution-provider: %b\r\nx-request-id: %%b\r\n" % (served.version, provider)
     )

@@ -9,6 +9,7 @@ from app.repository.model import Model
 from app.repository.repository import Repository
 
 PLATFORM = "onnx_onnxv1"
+EXTENSIONS = ["binary_tensor_data", "schedule_policy", "parameters"]
 
 
 class ServerMetadata(BaseModel):
@@ -46,17 +47,17 @@ def router(repository: Repository) -> APIRouter:
 
     def describe(model: Model) -> ModelMetadata:
         return ModelMetadata(
-            name=model.name,
-            versions=[str(version) for version in sorted(repository.versions(model.name))],
+            name=model.served.name,
+            versions=[str(version) for version in sorted(repository.versions(model.served.name))],
             platform=PLATFORM,
-            inputs=[TensorMetadata.of(spec) for spec in model.signature.inputs],
-            outputs=[TensorMetadata.of(spec) for spec in model.signature.outputs],
+            inputs=[TensorMetadata.of(spec) for spec in model.served.signature.inputs],
+            outputs=[TensorMetadata.of(spec) for spec in model.served.signature.outputs],
         )
 
     @routes.get("")
     async def server_metadata() -> ServerMetadata:
         """Name and version of the server, and the protocol extensions that it offers."""
-        return ServerMetadata(name="bonsai", version=__version__, extensions=[])
+        return ServerMetadata(name="bonsai", version=__version__, extensions=EXTENSIONS)
 
     @routes.get("/models/{model}")
     async def model_metadata(model: str) -> ModelMetadata:
@@ -71,11 +72,11 @@ def router(repository: Repository) -> APIRouter:
     @routes.get("/models/{model}/ready")
     async def model_ready(model: str) -> ModelReady:
         """200 while the default version answers; 503 with the reason while it does not."""
-        return ModelReady(name=repository.acquire(model, None).name, ready=True)
+        return ModelReady(name=repository.acquire(model, None).served.name, ready=True)
 
     @routes.get("/models/{model}/versions/{version}/ready")
     async def version_ready(model: str, version: str) -> ModelReady:
         """200 while this version answers; 503 with the reason while it does not."""
-        return ModelReady(name=repository.acquire(model, version).name, ready=True)
+        return ModelReady(name=repository.acquire(model, version).served.name, ready=True)
 
     return routes

@@ -26,6 +26,7 @@ _PREDICT_BODY = {
             "additionalProperties": False,
             "properties": {
                 "timeout_ms": {"type": "number", "exclusiveMinimum": 0},
+                "priority": {"type": "integer", "minimum": 0, "maximum": 3, "description": "1 is the highest."},
                 "top_k": {"type": "integer", "minimum": 1},
             },
         },
@@ -42,15 +43,19 @@ _PREDICT_ANSWER = {
         "timing_ms": {"type": "object", "additionalProperties": {"type": "number"}},
     },
 }
-_OUTPUT_TENSOR = {
+_TENSOR = {
     "type": "object",
-    "required": ["name", "shape", "datatype", "data"],
+    "required": ["name", "shape", "datatype"],
     "properties": {
         "name": {"type": "string"},
         "shape": _SHAPE,
         "datatype": {"type": "string"},
         "parameters": _PARAMETERS,
-        "data": {"type": "array", "items": {}},
+        "data": {
+            "description": "Left out where parameters.binary_data_size says how many raw bytes follow the JSON.",
+            "type": "array",
+            "items": {},
+        },
     },
 }
 _INFER_BODY = {
@@ -59,7 +64,7 @@ _INFER_BODY = {
     "properties": {
         "id": {"type": "string", "maxLength": 256},
         "parameters": _PARAMETERS,
-        "inputs": {"type": "array", "minItems": 1, "items": _OUTPUT_TENSOR},
+        "inputs": {"type": "array", "minItems": 1, "items": _TENSOR},
         "outputs": {
             "type": "array",
             "items": {
@@ -77,8 +82,21 @@ _INFER_ANSWER = {
         "model_name": {"type": "string"},
         "model_version": {"type": "string"},
         "id": {"type": "string"},
-        "outputs": {"type": "array", "items": _OUTPUT_TENSOR},
+        "outputs": {"type": "array", "items": _TENSOR},
     },
+}
+_JSON_LENGTH = "Inference-Header-Content-Length"
+_TIMEOUT = {
+    "name": "X-Request-Timeout-Ms",
+    "in": "header",
+    "required": False,
+    "description": "Milliseconds after which the answer is of no use; what the body says goes first.",
+    "schema": {"type": "integer", "minimum": 1},
+}
+_BINARY = {
+    "description": "JSON, then raw tensors (the extension binary_tensor_data).",
+    "type": "string",
+    "format": "binary",
 }
 _ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
 _FAILURES = {
@@ -116,9 +134,9 @@ def _inference_paths() -> dict[str, Any]:
     infer = "/v2/models/{model}/infer"
     pinned = "/v2/models/{model}/versions/{version}/infer"
     return {
-        PREDICT: {"post": _operation("Predict", [], _PREDICT_BODY, _PREDICT_ANSWER)},
-        infer: {"post": _operation("Infer", [model], _INFER_BODY, _INFER_ANSWER)},
-        pinned: {"post": _operation("Infer with one version", [model, version], _INFER_BODY, _INFER_ANSWER)},
+        PREDICT: {"post": _operation("Predict", [_TIMEOUT], _PREDICT_BODY, _PREDICT_ANSWER)},
+        infer: {"post": _infer_operation("Infer", [model])},
+        pinned: {"post": _infer_operation("Infer with one version", [model, version])},
     }
 
 
@@ -131,6 +149,18 @@ def _operation(summary: str, parameters: list[Any], body: Any, answer: Any) -> d
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {"200": _response("The answer.", answer), **failures},
     }
+
+
+def _infer_operation(summary: str, parameters: list[Any]) -> dict[str, Any]:
+    """JSON or binary tensors, both ways."""
+    length = {"description": "Bytes of JSON before the raw tensors.", "schema": {"type": "integer", "minimum": 0}}
+    sent = {"name": _JSON_LENGTH, "in": "header", "required": False, **length}
+    operation = _operation(summary, [*parameters, _TIMEOUT, sent], _INFER_BODY, _INFER_ANSWER)
+    answer = operation["responses"]["200"]
+    answer["headers"] = {_JSON_LENGTH: length}
+    for content in (operation["requestBody"]["content"], answer["content"]):
+        content["application/octet-stream"] = {"schema": _BINARY}
+    return operation
 
 
 def _response(description: str, schema: Any) -> dict[str, Any]:

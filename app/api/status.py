@@ -25,25 +25,28 @@ STATUS: dict[str, int] = {
     "deadline_exceeded": 504,
 }
 
-Headers = list[tuple[bytes, bytes]]
-
 
 class Answer(NamedTuple):
-    """A whole HTTP answer; headers without content-length."""
+    """A whole HTTP answer."""
 
     status: int
-    headers: Headers
+    headers: bytes
+    """Header lines, each with its line end, as HTTP/1.1 has them; without content-length."""
     body: bytes
 
+    def header_list(self) -> list[tuple[bytes, bytes]]:
+        """The headers as ASGI has them."""
+        lines = self.headers.split(b"\r\n")[:-1]
+        return [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
 
-def error_answer(status: int, message: str, headers: Headers | None = None) -> Answer:
+
+def error_answer(status: int, message: str, headers: bytes = b"") -> Answer:
     """The one form of a failure: `{"error": message}`."""
-    return Answer(status, [(b"content-type", b"application/json"), *(headers or [])], orjson.dumps({"error": message}))
+    return Answer(status, b"content-type: application/json\r\n" + headers, orjson.dumps({"error": message}))
 
 
-def answer_to(error: BonsaiError) -> Answer:
+def answer_to(error: BonsaiError, headers: bytes = b"") -> Answer:
     """The answer to an error, with Retry-After (whole seconds) where coming back makes sense."""
-    headers = []
     if isinstance(error, Unavailable):
-        headers.append((b"retry-after", str(math.ceil(error.retry_after)).encode()))
+        headers += b"retry-after: %d\r\n" % math.ceil(error.retry_after)
     return error_answer(STATUS[error.code], str(error), headers)

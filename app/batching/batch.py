@@ -1,137 +1,172 @@
 """Requests as they wait, and the batch that several of them run in."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
+from app.batching.padding import Bucket, Padding, joined
 from app.errors import BonsaiError, ExecutionFailed
-from app.protocol.messages import Array, Tensors, Timings
+from app.protocol.messages import DEFAULT_PRIORITY, Halt, Inputs, Outputs, Share, Tensors, Timings
 
-Outcome = Tensors | BonsaiError
+Outcome = Share | BonsaiError
 Reply = Callable[[Outcome], None]
-Run = Callable[[Tensors], Tensors]
-"""Runs inputs on the model: blocking, rows on axis 0."""
+
+NOTHING: Inputs = {}
+NO_LENGTHS: frozenset[str] = frozenset()
+
+
+class Run(Protocol):
+    """Runs inputs on the model: blocking, rows on axis 0."""
+
+    def __call__(self, inputs: Inputs, halt: Halt | None = None, /) -> Tensors: ...
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One request in the queue. `reply` is called exactly once."""
+    """One request in the batcher. `reply` is called exactly once, or never where the entry is cancelled first."""
 
-    inputs: Tensors
+    inputs: Inputs
     rows: int
     key: Hashable | None
     """Entries with equal keys may share a batch; one without a key runs alone and whole."""
     reply: Reply
     timings: Timings
     deadline: float | None = None
-    """Monotonic instant after which the request is not executed any more."""
-    cancelled: bool = False
-    """Nobody waits for the answer any more: the entry is neither executed nor answered."""
+    """Monotonic instant after which the answer is of no use."""
+    level: int = DEFAULT_PRIORITY
+    client: Hashable = ""
+    length: int = 0
+    """Of a request that may be padded."""
+    arrival: int = 0
+    lane: Hashable = None
+    """What the queue knows its key by."""
+    place: "Place | None" = None
+    """Where in the queue it waits; None where it does not."""
+    parts: "Sequence[Entry]" = ()
+    """The entries that it was split into."""
+    is_part: bool = False
+    done: bool = False
+    """Answered or cancelled: nobody waits any more."""
 
     def is_expired(self, now: float) -> bool:
         return self.deadline is not None and self.deadline <= now
 
-    def split(self, max_rows: int) -> list["Entry"]:
-        """The entry in parts of at most `max_rows` rows; their answers are joined into its own."""
+    def split(
+        self, max_rows: int, answer: "Callable[[Entry, Outcome], None]", withdraw: "Callable[[Entry], object]"
+    ) -> "Sequence[Entry]":
+        """The entry in parts of at most `max_rows` rows. Their joined answers are its `answer`; where a part fails, its
+        failure is, and every part still to come is withdrawn."""
         starts = range(0, self.rows, max_rows)
-        join = _Join(self.reply)
-        join.parts = [
+        join = _Join(self, answer, withdraw)
+        self.parts = [
             Entry(
-                inputs={name: array[start : start + max_rows] for name, array in self.inputs.items()},
+                inputs={name: column[start : start + max_rows] for name, column in self.inputs.items()},
                 rows=min(max_rows, self.rows - start),
                 key=self.key,
                 reply=join.part(index),
                 timings=self.timings,
                 deadline=self.deadline,
+                level=self.level,
+                client=self.client,
+                length=self.length,
+                is_part=True,
             )
             for index, start in enumerate(starts)
         ]
-        return join.parts
+        return self.parts
+
+
+Place = tuple[float, int, Entry]
+"""How urgent an entry is, and its arrival: what orders the entries of one client."""
 
 
 class _Join:
-    """Collects the answers of a split entry's parts. The first failure answers for all and cancels the rest."""
+    """Collects the answers of a split entry's parts."""
 
-    def __init__(self, reply: Reply) -> None:
-        self.parts: list[Entry] = []
-        self._reply = reply
+    def __init__(
+        self, whole: Entry, answer: Callable[[Entry, Outcome], None], withdraw: Callable[[Entry], object]
+    ) -> None:
+        self._whole = whole
+        self._answer = answer
+        self._withdraw = withdraw
         self._answers: dict[int, Tensors] = {}
-        self._answered = False
 
     def part(self, index: int) -> Reply:
         return lambda outcome: self._arrive(index, outcome)
 
     def _arrive(self, index: int, outcome: Outcome) -> None:
-        if self._answered:  # a part that was under way while another failed
-            return
         if isinstance(outcome, BonsaiError):
-            self._answer(outcome)
+            self._fail(outcome)
             return
-        self._answers[index] = outcome
-        if len(self._answers) == len(self.parts):
-            self._answer(self._joined())
+        self._answers[index] = outcome.arrays()
+        if len(self._answers) == len(self._whole.parts):
+            self._answer(self._whole, self._joined())
+
+    def _fail(self, error: BonsaiError) -> None:
+        for part in self._whole.parts:
+            if not part.done:
+                self._withdraw(part)
+        self._answer(self._whole, error)
 
     def _joined(self) -> Outcome:
+        answers = [self._answers[index] for index in range(len(self._whole.parts))]
         try:
-            return _concatenate([self._answers[index] for index in range(len(self.parts))])
+            arrays = {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
         except ValueError:
             return ExecutionFailed("the answers to the parts of a split request differ in shape")
-
-    def _answer(self, outcome: Outcome) -> None:
-        self._answered = True
-        for part in self.parts:
-            part.cancelled = True
-        self._reply(outcome)
+        return Share(Outputs(arrays), 0, self._whole.rows)
 
 
-@dataclass(slots=True)
 class Batch:
     """Entries of one key that run together."""
 
-    entries: list[Entry]
+    __slots__ = ("_parts", "entries", "halt", "key", "rows", "slots", "started")
+
+    def __init__(self, entries: list[Entry], slots: int = 1) -> None:
+        self.entries = entries
+        self.rows = sum([entry.rows for entry in entries])
+        self.key = entries[0].key
+        self.slots = slots
+        """Instances that its run takes: all of them for a wide run, with nothing beside it."""
+        self.started = 0.0
+        self.halt = Halt()
+        self._parts = [entry.inputs for entry in entries]
 
     @property
-    def rows(self) -> int:
-        return sum(entry.rows for entry in self.entries)
+    def length(self) -> int:
+        """What padded inputs are lengthened to."""
+        return max([entry.length for entry in self.entries])
 
-    def execute(self, run: Run) -> list[Tensors]:
-        """Joins the rows, runs them and hands every entry its own. Raises ExecutionFailed.
+    def execute(self, run: Run, padding: Padding | None, clock: Callable[[], float]) -> Outputs:
+        """Joins the rows and runs them. Raises ExecutionFailed.
 
         An entry without a key is run as it is, and may be answered with any shape.
         """
-        first = self.entries[0]
-        if first.key is None:
-            return [run(first.inputs)]
-        outputs = run(
-            first.inputs if len(self.entries) == 1 else _concatenate([entry.inputs for entry in self.entries])
-        )
-        for name, array in outputs.items():
+        is_padded = padding is not None and isinstance(self.key, Bucket)
+        if len(self._parts) == 1:
+            inputs = self._parts[0]
+        elif padding is not None and is_padded:
+            inputs = padding.join(self._parts, self.length)
+        else:
+            inputs = joined(self._parts)
+        began = clock()
+        arrays = run(inputs, self.halt)
+        if self.key is None:
+            return Outputs(arrays, began)
+        for name, array in arrays.items():
             if array.ndim == 0 or len(array) != self.rows:
                 raise ExecutionFailed(f"output '{name}' has other rows than the batch of {self.rows}")
-        return self._slices(outputs)
+        return Outputs(arrays, began, padding.outputs if padding is not None and is_padded else NO_LENGTHS)
 
-    def sift(self, now: float) -> tuple["Batch", list[Entry]]:
-        """The part that is still to be run, and the entries whose deadline has passed."""
-        wanted = [entry for entry in self.entries if not entry.cancelled]
-        return (
-            Batch([entry for entry in wanted if not entry.is_expired(now)]),
-            [entry for entry in wanted if entry.is_expired(now)],
-        )
+    def leave(self) -> str:
+        """An entry is not waited for any more while the batch runs; a run for nobody is halted. The stage's name."""
+        if not all(entry.done for entry in self.entries):
+            return "batch"
+        self.halt.ask()
+        return "run"
 
-    def halves(self) -> tuple["Batch", "Batch"]:
+    def halves(self) -> "tuple[Batch, Batch]":
         middle = len(self.entries) // 2
         return Batch(self.entries[:middle]), Batch(self.entries[middle:])
-
-    def _slices(self, outputs: Tensors) -> list[Tensors]:
-        slices: list[Tensors] = []
-        start = 0
-        for entry in self.entries:
-            stop = start + entry.rows
-            slices.append({name: array[start:stop] for name, array in outputs.items()})
-            start = stop
-        return slices
-
-
-def _concatenate(parts: list[Tensors]) -> dict[str, Array]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

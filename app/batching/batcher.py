@@ -1,8 +1,9 @@
 """The dynamic batcher.
 
-Work-conserving: whenever an instance is free, what waits is dispatched; there is no timer. While all instances are
-busy, requests collect, and the next batch is what has collected. All state belongs to one thread, the event loop's;
-clock, executor and scheduler are handed in, so that tests run it on a virtual clock.
+Work-conserving: whenever an instance is free, what waits is dispatched; there is no timer unless a deployment asks for
+one. While all instances are busy, requests collect, and the next batch is what has collected, as far as batching pays.
+All state belongs to one thread, the event loop's; clock, executor and scheduler are handed in, so that tests run it on
+a virtual clock.
 """
 
 import logging
@@ -10,25 +11,28 @@ import math
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
-from app.batching.batch import Batch, Entry, Outcome, Run
-from app.batching.queue import Queue
-from app.errors import BonsaiError, DeadlineExceeded, ExecutionFailed, Overloaded, TooLarge
-from app.protocol.messages import Tensors
+from app.batching.admission import Admission
+from app.batching.batch import NOTHING, Batch, Entry, Outcome
+from app.batching.deadlines import Deadlines
+from app.batching.padding import Bucket
+from app.batching.room import Room, most_rows
+from app.batching.runs import Executor, Result, Runs, Scheduler
+from app.batching.waiting import Waiting
+from app.contract.deployment import Limits
+from app.errors import BonsaiError, DeadlineExceeded, ExecutionFailed, Overloaded
+from app.protocol.messages import Outputs, Share
+from app.telemetry.load import Load
 from app.telemetry.metrics import ModelMetrics
 
 logger = logging.getLogger("bonsai.batching")
 
-Result = list[Tensors] | BaseException
+STAGES = ("queue", "batch", "run")
+"""Where an entry may be when nobody waits for it any more: waiting, in a run with others, in a run for nobody else."""
 
 
-class Executor(Protocol):
-    """Runs work elsewhere and brings the result back to the batcher's thread."""
-
-    count: int
-
-    def start(self, work: Callable[[], list[Tensors]], done: Callable[[Result], None]) -> None: ...
+TIMER_SECONDS = 0.001
+"""How much too early an event loop's timer may ring."""
 
 
 class DynamicBatcher:
@@ -36,117 +40,218 @@ class DynamicBatcher:
 
     def __init__(
         self,
-        run: Run,
+        runs: Runs,
         instances: Executor,
+        limits: Limits,
         *,
-        max_batch_rows: int,
-        max_queue_rows: int,
         clock: Callable[[], float],
-        call_soon: Callable[[Callable[[], None]], object],
+        scheduler: Scheduler,
         metrics: ModelMetrics,
     ) -> None:
-        """`call_soon` defers to the next turn of the loop, so that what arrives in one turn shares a batch."""
-        self.max_batch_rows = max_batch_rows
-        self.max_queue_rows = max_queue_rows
-        self._run = run
+        """The scheduler defers to the next turn of the loop, so that what arrives in one turn shares a batch."""
+        self._limits = limits
         self._instances = instances
+        self._runs = runs
         self._clock = clock
-        self._call_soon = call_soon
+        self._scheduler = scheduler
         self._metrics = metrics
-        self._queue = Queue()
+        self._waiting = Waiting()
         self._retries: deque[Batch] = deque()
-        self._running = 0
-        self._scheduled = False
-        self._seconds_a_row = 0.0
+        self._running: set[Batch] = set()
+        self._admission = Admission(self._waiting, self._running, runs, clock)
+        self._slots = 0  # instances that they take
+        self._in_flight = 0
+        self._deadlines = Deadlines(scheduler, clock, self._expire)
+        self._is_scheduled = False
+        self._is_dispatching = False
+        self._collects_until = 0.0
+        """Until when the deployment's delay lasts; 0.0 while nothing is delayed."""
+        metrics.watch(lambda: Load(self._waiting.rows, self._waiting.entries, self._in_flight))
 
     @property
     def idle(self) -> bool:
         """Nothing waits and nothing runs."""
-        return not (self._queue or self._retries or self._running)
+        return not (self._waiting.rows or self._retries or self._running)
+
+    def apply(self, limits: Limits, instances: Executor) -> None:
+        """Changes the limits and the instances; what waits is bound by them from now on."""
+        self._limits = limits
+        self._instances = instances
+        self._collects_until = 0.0
+        if not (self.idle or self._is_scheduled):
+            self._schedule_now()
 
     def submit(self, entry: Entry) -> None:
         """Queues an entry. Raises TooLarge or Overloaded; afterwards the entry is answered exactly once."""
+        now = self._clock()
         self._admit(entry)
-        splits = entry.key is not None and entry.rows > self.max_batch_rows
-        parts = entry.split(self.max_batch_rows) if splits else [entry]
-        for part in parts:
-            self._queue.put(part)
-        self._metrics.queue_rows.set(self._queue.rows)
-        if not self._scheduled and self._running < self._instances.count:
-            self._scheduled = True
-            self._call_soon(self._wake)
+        self._in_flight += 1
+        if entry.key is not None and entry.rows > (most := most_rows(entry.key, self._limits)):
+            self._waiting.add_parts(entry, most, now, self._reply, self._withdraw)
+        else:
+            self._waiting.add(entry, now, is_free=self._slots < self._instances.count)
+        if entry.deadline is not None:
+            self._deadlines.watch(entry, entry.deadline)
+        if self._limits.max_queue_delay_ms:
+            self._collect(entry, now)
+        elif self._slots < self._instances.count and not self._is_scheduled:
+            self._schedule_now()
+
+    def cancel(self, entry: Entry) -> None:
+        """Nobody waits for the entry any more: it is not run if it waits, its answer is dropped if it runs, and a run
+        for nobody is ended where the graph allows it."""
+        if not entry.done:
+            self._in_flight -= 1
+            self._metrics.cancelled(self._withdraw(entry))
 
     def backlog(self) -> float:
-        """Seconds of work that wait, by what a row has taken of late."""
-        return self._queue.rows * self._seconds_a_row / self._instances.count
+        """Seconds until what waits now has been worked off, by what runs take of late."""
+        return self._admission.backlog(self._limits, self._instances.count)
 
     def _admit(self, entry: Entry) -> None:
-        if entry.rows > self.max_queue_rows:
-            raise TooLarge(f"inputs: expected at most {self.max_queue_rows} rows, got {entry.rows}")
-        if self._queue.rows + entry.rows > self.max_queue_rows:
-            raise Overloaded(
-                f"the queue is full: {self._queue.rows} rows wait, {self.max_queue_rows} may",
-                retry_after=max(1, math.ceil(self.backlog())),
-            )
+        """Raises TooLarge or Overloaded."""
+        instances = self._instances.count
+        try:
+            self._admission.check(entry, self._limits, instances)
+            if self._waiting.rows + entry.rows <= self._limits.max_queue_rows:
+                return
+            displaced, refusal = self._admission.displace(entry, self._limits, instances)
+        except Overloaded as refused:
+            self._metrics.rejected(refused.reason)
+            raise
+        for other in displaced:
+            if not other.done:  # it may be part of a request that has just been refused with another part
+                self._metrics.rejected(refusal.reason)
+                self._waiting.remove(other)
+                self._reply(other, refusal)
+
+    def _schedule_now(self) -> None:
+        """A batch is formed at the next turn."""
+        self._is_scheduled = True
+        self._scheduler.call_soon(self._wake)
+
+    def _collect(self, entry: Entry, now: float) -> None:
+        """A batch is formed when the deployment's delay ends, or at once where it is full or its deadlines forbid to
+        wait."""
+        if not self._collects_until:
+            self._collects_until = now + self._limits.max_queue_delay_ms / 1000
+            self._scheduler.call_at(self._collects_until, self._wake)
+        is_full = self._waiting.rows >= self._limits.max_batch_rows
+        if is_full or (entry.deadline or math.inf) - self._runs.longest(entry) <= self._collects_until:
+            self._collects_until = now
+            if not self._is_scheduled:
+                self._schedule_now()
+
+    def _is_collecting(self) -> bool:
+        return self._collects_until - TIMER_SECONDS > self._clock()
 
     def _wake(self) -> None:
-        self._scheduled = False
+        self._is_scheduled = False
         self._dispatch()
 
     def _dispatch(self) -> None:
-        while self._running < self._instances.count and (batch := self._next()):
+        """Fills the instances that are free.
+
+        What is left after an instance has run at once waits for the next turn: a long queue must not keep the loop from
+        its sockets.
+        """
+        self._is_dispatching = True
+        for _ in range(self._instances.count - self._slots):
+            if self._slots >= self._instances.count or (batch := self._next()) is None:
+                break
             self._start(batch)
-        self._metrics.queue_rows.set(self._queue.rows)
+        self._is_dispatching = False
+        if self._slots < self._instances.count and not self._is_scheduled and self._has_work():
+            self._schedule_now()
+
+    def _has_work(self) -> bool:
+        return bool(self._retries or (self._waiting.rows and not (self._collects_until and self._is_collecting())))
 
     def _next(self) -> Batch | None:
         """The next batch to run; what should not run any more is answered on the way."""
         now = self._clock()
         while self._retries:
-            retry, expired = self._retries.popleft().sift(now)
-            self._expire(expired)
-            if retry.entries:
-                return retry
-        batch, expired = self._queue.take(self.max_batch_rows, now)
-        self._expire(expired)
-        return batch if batch.entries else None
+            if batch := self._again(self._retries.popleft(), now):
+                return batch
+        free = self._instances.count - self._slots
+        room = Room(self._runs.costs, self._limits, self._waiting.rows, free, now)
+        while self._has_work():
+            if entries := self._take(room, now):
+                self._metrics.dispatched(self._reason(room))
+                return self._batch(entries)
+        if not self._waiting.rows:
+            self._collects_until = 0.0
+        return None
+
+    def _reason(self, room: Room) -> str:
+        """What ended the wait of a batch that has just been taken."""
+        if room.cut or self._waiting.rows:
+            return room.cut or "full"
+        delayed, self._collects_until = self._collects_until, 0.0
+        return "delay" if delayed else "idle"
+
+    def _batch(self, entries: list[Entry]) -> Batch:
+        count = self._instances.count
+        is_wide = self._runs.wide is not None and count > 1 and not (self._slots or self._waiting.rows)
+        return Batch(entries, slots=count) if is_wide else Batch(entries)
+
+    def _take(self, room: Room, now: float) -> list[Entry]:
+        """The entries of the next batch; none where what there was has to be answered otherwise."""
+        entries, expired = self._waiting.take(room, now)
+        for entry in expired:
+            self._expire(entry)
+        # A waiter that has just been answered may have cancelled others.
+        return [entry for entry in entries if not entry.done] if expired else entries
+
+    def _again(self, half: Batch, now: float) -> Batch | None:
+        """What is still to be run of half a failed batch."""
+        for entry in half.entries:
+            if entry.is_expired(now):
+                self._expire(entry)
+        wanted = [entry for entry in half.entries if not entry.done]
+        return Batch(wanted) if wanted else None
 
     def _start(self, batch: Batch) -> None:
-        self._running += 1
-        started = self._clock()
-        for entry in batch.entries:
-            entry.timings.started = entry.timings.started or started
+        batch.started = self._clock()
+        self._slots += batch.slots
+        self._running.add(batch)
         self._metrics.batch_rows.observe(batch.rows)
+        work = partial(batch.execute, self._runs.of(batch), self._runs.padding, self._clock)
         try:
-            self._instances.start(partial(batch.execute, self._run), partial(self._finish, batch, started))
+            self._instances.start(work, partial(self._finish, batch))
         except Exception as error:  # noqa: BLE001 - boundary: no thread to be had fails this batch, not the batcher
-            self._running -= 1
+            self._end(batch)
             self._fail(batch, error)
 
-    def _finish(self, batch: Batch, started: float, result: Result) -> None:
-        self._running -= 1
+    def _finish(self, batch: Batch, result: Result) -> None:
+        self._end(batch)
         if isinstance(result, BaseException):
             self._fail(batch, result)
         else:
-            self._answer(batch, started, result)
-        self._dispatch()
+            self._answer(batch, result)
+        if not self._is_dispatching:
+            self._dispatch()
 
-    def _answer(self, batch: Batch, started: float, results: list[Tensors]) -> None:
+    def _end(self, batch: Batch) -> None:
+        self._running.remove(batch)
+        self._slots -= batch.slots
+
+    def _answer(self, batch: Batch, outputs: Outputs) -> None:
         now = self._clock()
-        latest = (now - started) / max(1, batch.rows)
-        self._seconds_a_row = 0.8 * self._seconds_a_row + 0.2 * latest if self._seconds_a_row else latest
-        for entry, outputs in zip(batch.entries, results, strict=True):
-            entry.timings.computed = now
-            self._reply(entry, outputs)
-
-    def _expire(self, entries: list[Entry]) -> None:
-        for entry in entries:
-            self._reply(entry, DeadlineExceeded("the deadline passed while the request waited"))
-
-    def _reply(self, entry: Entry, outcome: Outcome) -> None:
-        try:
-            entry.reply(outcome)
-        except Exception:  # boundary: a waiter that fails must not leave the others waiting
-            logger.exception("fault while a request was answered")
+        self._runs.observe(batch, now - batch.started)
+        if isinstance(batch.key, Bucket):
+            self._metrics.padded(sum(entry.rows * entry.length for entry in batch.entries), batch.rows * batch.length)
+        stop = 0
+        for entry in batch.entries:
+            start, stop = stop, stop + entry.rows
+            if entry.done:
+                continue
+            timings = entry.timings
+            timings.started, timings.joined, timings.computed = batch.started, outputs.joined, now
+            if entry.deadline is not None and entry.deadline <= now:
+                self._expire(entry)
+            else:
+                self._reply(entry, Share(outputs, start, None if batch.key is None else stop, entry.length))
 
     def _fail(self, batch: Batch, error: BaseException) -> None:
         """Bisects: the halves run again, so that only the culprit gets the error."""
@@ -158,3 +263,38 @@ class DynamicBatcher:
             failure.__cause__ = error
             error = failure
         self._reply(batch.entries[0], error)
+
+    def _expire(self, entry: Entry) -> None:
+        if not entry.done:
+            self._withdraw(entry)
+            self._metrics.missed()
+            self._tell(entry, DeadlineExceeded("the deadline passed before the answer was there"))
+
+    def _withdraw(self, entry: Entry) -> str:
+        """Takes an entry out of wherever it is; the name of that stage."""
+        entry.done = True
+        entry.inputs = NOTHING
+        if entry.parts:
+            stages = [self._withdraw(part) for part in entry.parts if not part.done]
+            return max(stages, key=STAGES.index, default="queue")
+        if self._waiting.remove(entry):
+            return "queue"
+        for batch in self._running:
+            if entry in batch.entries:
+                return batch.leave()
+        return "queue"
+
+    def _reply(self, entry: Entry, outcome: Outcome) -> None:
+        """Answers an entry, unless nobody waits for it any more."""
+        if not entry.done:
+            entry.done = True
+            entry.inputs = NOTHING
+            self._tell(entry, outcome)
+
+    def _tell(self, entry: Entry, outcome: Outcome) -> None:
+        if not entry.is_part:
+            self._in_flight -= 1
+        try:
+            entry.reply(outcome)
+        except Exception:  # boundary: a waiter that fails must not leave the others waiting
+            logger.exception("fault while a request was answered")

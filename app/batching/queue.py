@@ -1,68 +1,272 @@
-"""The queue of a model: lanes of like requests, counted in rows."""
+"""The queue of a model: by priority, in turns between clients, each client's most urgent first; counted in rows."""
 
 import heapq
 import itertools
+import math
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Iterator
 
-from app.batching.batch import Batch, Entry
+from app.batching.batch import Entry, Place
+from app.protocol.messages import PRIORITIES
+
+PATIENCE_SECONDS = 60.0
+"""A request without a deadline is as urgent as one that has this long: a stream of deadlines must not starve it."""
+LIFT_SECONDS = 1.0
+"""A request that has waited this long goes up one level: a stream of higher priority must not starve it either."""
+MOST_DEAD = 64
+
+Room = Callable[[Hashable, float], int]
+"""The rows that a batch of this key may have, the earliest of its deadlines given (infinity where there is none)."""
 
 
-class Queue:
-    """First in, first out within a lane; the lane whose head has waited longest goes first.
+class _Client:
+    """One client's entries of one level, in a lane for every key, so that no shape cuts or blocks another's batch.
 
-    A lane holds entries of one key, so a different shape never cuts or blocks another's batch. An entry without a
-    key has a lane to itself.
+    The place of an entry that has left stays in its heap until it comes to the front.
     """
+
+    __slots__ = ("_front_of", "_fronts", "lanes", "rows")
 
     def __init__(self) -> None:
         self.rows = 0
-        self._arrivals = itertools.count()
-        self._lanes: dict[Hashable, deque[tuple[int, Entry]]] = {}
-        self._heads: list[tuple[int, Hashable]] = []
-        """A heap: for every lane, when its head arrived."""
+        self.lanes: dict[Hashable, list[Place]] = {}
+        self._fronts: list[tuple[float, int, Hashable]] = []
+        """A heap of the lanes' first places; one that is no longer first is put right when it comes to the front."""
+        self._front_of: dict[Hashable, int] = {}
+        """The arrival that stands in the heap for a lane."""
 
-    def __bool__(self) -> bool:
-        return bool(self._lanes)
+    def put(self, place: Place) -> None:
+        due, arrival, entry = place
+        lane = self.lanes.get(entry.lane)
+        if lane is None:
+            lane = self.lanes[entry.lane] = []
+        heapq.heappush(lane, place)
+        if lane[0] is place:
+            self._front_of[entry.lane] = arrival
+            heapq.heappush(self._fronts, (due, arrival, entry.lane))
 
-    def put(self, entry: Entry) -> None:
-        arrival = next(self._arrivals)
-        key = ("alone", arrival) if entry.key is None else entry.key
-        if key not in self._lanes:
-            self._lanes[key] = deque()
-            heapq.heappush(self._heads, (arrival, key))
-        self._lanes[key].append((arrival, entry))
+    def first(self, lane: Hashable) -> Entry | None:
+        """The first entry of a lane that still waits."""
+        places = self.lanes.get(lane)
+        while places:
+            entry = places[0][2]
+            if entry.place is places[0]:
+                return entry
+            heapq.heappop(places)
+        self.lanes.pop(lane, None)
+        self._front_of.pop(lane, None)
+        return None
+
+    def most_urgent(self) -> Entry:
+        """The first entry of all lanes; one waits, or the client would have left."""
+        while True:
+            _, arrival, lane = self._fronts[0]
+            entry = self.first(lane)
+            if entry is not None and entry.arrival == arrival:
+                return entry
+            heapq.heappop(self._fronts)
+            if entry is not None and self._front_of[lane] != entry.arrival:
+                self._front_of[lane] = entry.arrival
+                heapq.heappush(self._fronts, (self.lanes[lane][0][0], entry.arrival, lane))
+
+    def waiting(self) -> Iterator[Entry]:
+        return (place[2] for lane in self.lanes.values() for place in lane if place[2].place is place)
+
+    def bury(self) -> None:
+        """Forgets the places of entries that have left."""
+        waiting = [place for lane in self.lanes.values() for place in lane if place[2].place is place]
+        self.lanes.clear()
+        self._fronts.clear()
+        self._front_of.clear()
+        for place in waiting:
+            self.put(place)
+
+
+class _Level:
+    """The clients that wait at one priority; the first has the next turn."""
+
+    __slots__ = ("clients", "rows")
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.clients: dict[Hashable, _Client] = {}
+
+    def put(self, place: Place) -> None:
+        entry = place[2]
+        client = self.clients.get(entry.client)
+        if client is None:
+            client = self.clients[entry.client] = _Client()
+        client.put(place)
+        client.rows += entry.rows
         self.rows += entry.rows
 
-    def take(self, max_rows: int, now: float) -> tuple[Batch, list[Entry]]:
-        """The next batch, of at most `max_rows` rows, and the entries before it whose deadline has passed.
+    def leave(self, entry: Entry) -> None:
+        self.rows -= entry.rows
+        client = self.clients[entry.client]
+        client.rows -= entry.rows
+        if not client.rows:
+            del self.clients[entry.client]
 
-        An entry larger than `max_rows` gets a batch of its own; a cancelled one gets nothing. The batch is empty where
-        nothing is left to run.
+    def pass_turn(self, name: Hashable) -> None:
+        """The client's next turn comes after all others'."""
+        if len(self.clients) > 1 and name in self.clients:
+            self.clients[name] = self.clients.pop(name)
+
+
+class Queue:
+    """Entries that wait, each in one place."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.entries = 0
+        self._arrivals = itertools.count()
+        self._levels = {level: _Level() for level in PRIORITIES}
+        self._by_age: deque[tuple[float, Place]] = deque()
+        """Since when entries wait at a level from which they can rise."""
+        self._dead = 0
+
+    def __bool__(self) -> bool:
+        return self.rows > 0
+
+    def put(self, entry: Entry, now: float) -> None:
+        entry.arrival = next(self._arrivals)
+        entry.lane = entry.key if entry.key is not None else ("alone", entry.arrival)
+        self._seat(entry, now)
+
+    def take(self, room: Room, now: float) -> tuple[list[Entry], list[Entry]]:
+        """Entries of one key for the next batch, and those met on the way whose deadline has passed.
+
+        An entry larger than the room gets a batch of its own. Nothing is taken only where nothing waits any more.
         """
-        taken: list[Entry] = []
+        self._lift(now)
         expired: list[Entry] = []
-        while self._lanes and not taken:
-            _, key = heapq.heappop(self._heads)
-            lane = self._lanes[key]
-            self._take_from(lane, max_rows, now, taken, expired)
-            if lane:
-                heapq.heappush(self._heads, (lane[0][0], key))
-            else:
-                del self._lanes[key]
-        return Batch(taken), expired
+        first = self._first(now, expired)
+        return ([] if first is None else self._fill(first, room, now, expired)), expired
 
-    def _take_from(
-        self, lane: deque[tuple[int, Entry]], max_rows: int, now: float, taken: list[Entry], expired: list[Entry]
-    ) -> None:
-        rows = 0
-        while lane and (not taken or rows + lane[0][1].rows <= max_rows):
-            _, entry = lane.popleft()
-            self.rows -= entry.rows
-            if entry.cancelled:
-                continue
-            if entry.is_expired(now):
+    def remove(self, entry: Entry) -> None:
+        """Takes an entry out, wherever it waits."""
+        self._leave(entry)
+        self._dead += 1
+        if self._dead > MOST_DEAD + self.rows:
+            self._bury()
+
+    def ahead(self, entry: Entry) -> int:
+        """Rows that would go before `entry` if it came now, at most: what waits at higher levels, and at its own level
+        what waits or, if that is less, what other clients' turns take until its own client's turn has come for it."""
+        higher = sum(self._levels[level].rows for level in range(PRIORITIES.start, entry.level))
+        level = self._levels[entry.level]
+        client = level.clients.get(entry.client)
+        own = 0 if client is None else client.rows
+        return higher + min(level.rows, (own + entry.rows) * max(1, len(level.clients)))
+
+    def displaced_by(self, entry: Entry, bound: int) -> list[Entry]:
+        """The newest entries of the client that holds the most, whose leaving makes room for `entry` within `bound`.
+
+        None where the entry's own client would hold more than an equal share, or where only higher levels would have
+        to leave.
+        """
+        held = {entry.client: entry.rows}
+        for level in self._levels.values():
+            for name, client in level.clients.items():
+                held[name] = held.get(name, 0) + client.rows
+        largest = max(held, key=lambda name: held[name])
+        if largest == entry.client or held[entry.client] > bound // len(held):
+            return []
+        missing = self.rows + entry.rows - bound
+        displaced: list[Entry] = []
+        for number in reversed(range(entry.level, PRIORITIES.stop)):
+            holder = self._levels[number].clients.get(largest)
+            waiting = () if holder is None else holder.waiting()
+            for newest in heapq.nlargest(missing, waiting, key=lambda one: one.arrival):
+                if missing <= 0:
+                    break
+                displaced.append(newest)
+                missing -= newest.rows
+        return displaced if missing <= 0 else []
+
+    def _seat(self, entry: Entry, now: float) -> None:
+        patience = now + PATIENCE_SECONDS
+        due = patience if entry.deadline is None or entry.deadline > patience else entry.deadline
+        place = entry.place = (due, entry.arrival, entry)
+        self._levels[entry.level].put(place)
+        self.rows += entry.rows
+        self.entries += 1
+        if entry.level != PRIORITIES.start:
+            self._by_age.append((now, place))
+
+    def _leave(self, entry: Entry) -> None:
+        entry.place = None
+        self.rows -= entry.rows
+        self.entries -= 1
+        self._levels[entry.level].leave(entry)
+
+    def _first(self, now: float, expired: list[Entry]) -> Entry | None:
+        """The entry that the next batch must begin with."""
+        for level in self._levels.values():
+            while level.clients:
+                entry = next(iter(level.clients.values())).most_urgent()
+                if not entry.is_expired(now):
+                    return entry
+                self._leave(entry)
                 expired.append(entry)
-            else:
-                taken.append(entry)
-                rows += entry.rows
+        return None
+
+    def _fill(self, first: Entry, room: Room, now: float, expired: list[Entry]) -> list[Entry]:
+        """Takes what may share a batch with `first`: level by level, one entry a client and turn."""
+        taken: list[Entry] = []
+        rows, earliest = 0, math.inf
+        held_back: set[Hashable] = set()  # a client's later entries must not overtake the one that found no room
+        most = room(first.key, earliest)
+        for level in self._levels.values():
+            turn = [
+                name for name, client in level.clients.items() if first.lane in client.lanes and name not in held_back
+            ]
+            while turn and rows < most:
+                again = []
+                for name in turn:
+                    entry = self._next_of(level, name, first.lane, now, expired)
+                    if entry is None:
+                        continue
+                    if taken and rows + entry.rows > most:
+                        held_back.add(name)
+                        continue
+                    self._leave(entry)
+                    level.pass_turn(name)
+                    again.append(name)
+                    taken.append(entry)
+                    rows += entry.rows
+                    if entry.deadline is not None and entry.deadline < earliest:
+                        earliest = entry.deadline
+                        most = room(first.key, earliest)
+                turn = again
+        return taken
+
+    def _next_of(self, level: _Level, name: Hashable, lane: Hashable, now: float, expired: list[Entry]) -> Entry | None:
+        while (client := level.clients.get(name)) is not None:
+            entry = client.first(lane)
+            if entry is None or not entry.is_expired(now):
+                return entry
+            self._leave(entry)
+            expired.append(entry)
+        return None
+
+    def _lift(self, now: float) -> None:
+        """Moves what has waited long enough one level up."""
+        while self._by_age:
+            since, place = self._by_age[0]
+            entry = place[2]
+            if entry.place is place and now - since < LIFT_SECONDS:
+                return
+            self._by_age.popleft()
+            if entry.place is place:
+                self._leave(entry)
+                entry.level -= 1
+                self._seat(entry, now)
+
+    def _bury(self) -> None:
+        """Forgets the places of entries that have left, which would pile up where clients hang up behind a long run."""
+        self._dead = 0
+        self._by_age = deque((since, place) for since, place in self._by_age if place[2].place is place)
+        for level in self._levels.values():
+            for client in level.clients.values():
+                client.bury()

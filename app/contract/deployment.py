@@ -20,6 +20,10 @@ class Limits(Frozen):
     """Rows of one run; a larger request is split and its answer joined."""
     max_queue_rows: int = Field(default=4096, ge=1)
     """Rows that may wait; more are refused with 503."""
+    max_queue_delay_ms: float = Field(default=0.0, ge=0)
+    """How long the first request of a batch may wait for others, while an instance is free, in milliseconds."""
+    max_padded_size: int = Field(default=8192, ge=1)
+    """Rows times padded length of one run, of models whose inputs declare a pad value."""
     slo_ms: float | None = Field(default=None, gt=0)
     """Deadline of a request that names none, in milliseconds from its arrival."""
 
@@ -32,8 +36,8 @@ class Deployment(Frozen):
     """Index of the CUDA device."""
     allow_fallback: bool = False
     """Serve on the CPU where the asked provider is not there, instead of not being ready."""
-    instances: int = Field(default=1, ge=1)
-    """Runs that may be under way at once."""
+    instances: int | None = Field(default=None, ge=1)
+    """Runs that may be under way at once; by default what is measured to be best, on a GPU 1. A change applies live."""
     threads: int | None = Field(default=None, ge=1)
     """Intra-op threads of a run; by default the process's CPU budget divided by the instances."""
     default_version: int | None = Field(default=None, ge=1)

@@ -1,26 +1,25 @@
-"""Nested JSON lists to arrays, strictly, and arrays to JSON.
+"""Nested JSON lists to arrays, strictly.
 
-Two parsers, each for what it does best (docs/decisions/0002-json.md): msgspec decodes into declared types, so that a
-bool, a null or a string where a number belongs is refused with the index of the culprit; orjson writes NumPy arrays
-directly, with the shortest digits that give the same float32.
+msgspec decodes into declared types, so that a bool, a null or a string where a number belongs is refused with the
+index of the culprit (docs/decisions/0002-json.md).
 """
 
 import functools
 import re
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
-import orjson
 
 from app.contract.tensors import DataType, TensorSpec
-from app.errors import InvalidInput, NotRepresentable, clip
-from app.protocol.messages import Array
+from app.errors import InvalidInput, clip
+from app.protocol.messages import Array, Column, Rows
 
 T = TypeVar("T")
 
 _FLOATS = (DataType.FP16, DataType.FP32, DataType.FP64)
-_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+SMALL = 4096
+"""Bytes of JSON up to which an input stays a list until its batch is formed."""
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes | memoryview, root: str) -> T:
@@ -39,10 +38,24 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | memoryview, root: str
         raise InvalidInput(f"{root}: expected JSON of a sane depth, got too many nested levels") from None
 
 
-def read_nested(raw: msgspec.Raw, spec: TensorSpec, field: str) -> Array:
+def read_rows(raw: memoryview, spec: TensorSpec, field: str) -> Column:
+    """A nested list of the spec's rank, rows first. Raises InvalidInput.
+
+    A small one stays a list, whose shape and range the parser has proven: one array is made of a whole batch.
+    """
+    exact = _exact_decoder(spec.datatype, spec.shape)
+    if exact is None or len(raw) > SMALL:
+        return read_nested(raw, spec, field)
+    try:
+        return exact.decode(raw)
+    except (ValueError, RecursionError):  # what is wrong, the thorough way says
+        return read_nested(raw, spec, field)
+
+
+def read_nested(raw: memoryview, spec: TensorSpec, field: str) -> Array:
     """A nested list of the spec's rank, rows first. Raises InvalidInput."""
     rank = len(spec.shape)
-    values = decode(_decoder(rank, _element(spec.datatype, field)), memoryview(raw), field)
+    values = decode(_decoder(rank, _element(spec.datatype, field)), raw, field)
     array = _array(values, spec.datatype, field)
     if array.ndim == rank:
         return array
@@ -73,19 +86,42 @@ def read_shaped(raw: msgspec.Raw, datatype: DataType, shape: tuple[int, ...], fi
         raise InvalidInput.field(field, expected="a shape that an array can have", got=f"{list(shape)}") from None
 
 
-def encode(document: dict[str, Any]) -> bytes:
-    """JSON; NumPy arrays become nested lists."""
-    return orjson.dumps(document, option=_OPTIONS)
+@functools.cache
+def _exact_decoder(datatype: DataType, shape: tuple[int, ...]) -> msgspec.json.Decoder[Rows] | None:
+    """A parser of lists of this very shape, with any number of rows; None where it cannot prove as much."""
+    element = _BOUNDED.get(datatype)
+    if element is None or shape[:1] != (-1,) or min(shape[1:], default=1) < 1:
+        return None
+    nested: Any = element
+    for dim in reversed(shape[1:]):
+        nested = Annotated[list[nested], msgspec.Meta(min_length=dim, max_length=dim)]
+    return msgspec.json.Decoder(list[nested])
 
 
-def writable(array: Array, name: str) -> Any:
-    """What `encode` takes for this output. Raises NotRepresentable for NaN and infinities, which JSON cannot carry."""
-    kind = array.dtype.kind
-    if kind == "f" and not np.isfinite(array).all():
-        raise NotRepresentable(f"output '{name}' holds NaN or infinity, which JSON cannot carry; binary tensors can")
-    if kind == "O" or array.ndim == 0:  # orjson takes neither
-        return array.tolist()
-    return np.ascontiguousarray(array)
+def _integer(bits: int, signed: bool) -> Any:
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    return Annotated[int, msgspec.Meta(ge=low, le=high)]
+
+
+def _float(limit: float) -> Any:
+    """`limit` is halfway between the largest value and the one that would follow it: what rounds to infinity."""
+    return Annotated[float, msgspec.Meta(gt=-limit, lt=limit)]
+
+
+_BOUNDED: dict[DataType, Any] = {
+    DataType.BOOL: bool,
+    DataType.UINT8: _integer(8, signed=False),
+    DataType.UINT16: _integer(16, signed=False),
+    DataType.UINT32: _integer(32, signed=False),
+    DataType.INT8: _integer(8, signed=True),
+    DataType.INT16: _integer(16, signed=True),
+    DataType.INT32: _integer(32, signed=True),
+    DataType.INT64: _integer(64, signed=True),
+    DataType.FP16: _float(65520.0),
+    DataType.FP32: _float(float(2**128 - 2**103)),
+    DataType.FP64: float,
+}
+"""Elements as the parser can hold them to their range; of UINT64 it cannot, and BYTES are no numbers."""
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from pathlib import Path
 from app.contract.deployment import Deployment
 from app.contract.manifest import Manifest
 from app.errors import BonsaiError, LoadFailed
-from app.repository.model import load
+from app.repository.loading import load
 from app.repository.store import BARE_GRAPH, VERSION, FolderStore, Listing, VersionFolder, read_folder, versions
 from app.runtime.graph_cache import GraphCache
 
@@ -34,8 +34,8 @@ def check(folder: Path, cache: GraphCache) -> Iterator[Finding]:
         except BonsaiError as error:
             yield Finding(label, False, str(error))
         else:
-            how = "batched" if loaded.batchable else "one request at a time"
-            yield Finding(label, True, f"{loaded.variant} on {loaded.session.provider}, {how}")
+            how = "batched" if loaded.proven.batchable else "one request at a time"
+            yield Finding(label, True, f"{loaded.proven.variant} on {loaded.proven.session.provider}, {how}")
     for problem in seen.problems:
         name, _, text = problem.partition(": ")
         yield Finding(name, False, text)

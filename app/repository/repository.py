@@ -9,7 +9,8 @@ from enum import StrEnum
 
 from app.contract.deployment import Deployment, Deployments, Limits
 from app.errors import BonsaiError, InvalidInput, ManifestInvalid, NotFound, NotReady, clip
-from app.repository.model import Model, load
+from app.repository.loading import load
+from app.repository.model import Model
 from app.repository.store import Fingerprint, Key, ModelStore, VersionFolder
 from app.runtime.graph_cache import GraphCache
 from app.telemetry.metrics import Metrics
@@ -54,6 +55,8 @@ class Repository:
         self._metrics = metrics
         self._slots: dict[str, dict[int, Slot]] = {}
         self._problems: list[str] = []
+        self._resolved: dict[tuple[str | None, str | None], Model] = {}
+        """What requests have asked for of late, until anything changes."""
         self._closing: set[asyncio.Task[None]] = set()
 
     def acquire(self, name: str | None, version: str | None) -> Model:
@@ -61,6 +64,12 @@ class Repository:
 
         Raises NotFound, NotReady with the reason, or InvalidInput where a name is needed.
         """
+        model = self._resolved.get((name, version))
+        if model is None:
+            model = self._resolved[name, version] = self._resolve(name, version)
+        return model
+
+    def _resolve(self, name: str | None, version: str | None) -> Model:
         name = name if name is not None else self._default_name()
         versions = self.versions(name)
         if version is None:
@@ -96,6 +105,7 @@ class Repository:
         for (name, version), folder in due.items():
             waiting = Slot(folder.fingerprint, self._deployments.of(name))
             self._slots.setdefault(name, {}).setdefault(version, waiting)
+        self._resolved.clear()
         for key, folder in due.items():
             await self._load(key, folder)
         self.settled.set()
@@ -115,7 +125,7 @@ class Repository:
             return [f"{error}; the last good one stays in force"]
         for (name, _), slot in self._each():
             if slot.model is not None:
-                slot.model.apply(self._deployments.of(name).limits)
+                slot.model.apply(self._deployments.of(name))
         return []
 
     def _is_due(self, key: Key, folder: VersionFolder) -> bool:
@@ -153,9 +163,11 @@ class Repository:
             return slot
         slot.state = State.READY
         fields |= {
-            "variant": loaded.variant,
-            "provider": loaded.session.provider,
-            "batchable": loaded.batchable,
+            "variant": loaded.proven.variant,
+            "provider": loaded.proven.session.provider,
+            "batchable": loaded.proven.batchable,
+            "instances": slot.model.instances,
+            "threads": loaded.profile.threads,
             "seconds": round(time.monotonic() - started, 3),
         }
         logger.info("model ready", extra={"fields": fields})
@@ -178,12 +190,13 @@ class Repository:
             closing.add_done_callback(self._closing.discard)
 
     def _show(self, before: Model | None, now: Model | None) -> None:
-        """Moves the readiness metric from one model to another."""
+        """Moves the readiness metric, and what requests get, from one model to another."""
+        self._resolved.clear()
         ready = self._metrics.model_ready
         if before is not None:
-            ready.remove(before.name, str(before.version), before.provider)
+            ready.remove(before.served.name, str(before.served.version), before.served.provider)
         if now is not None:
-            ready.labels(now.name, str(now.version), now.provider).set(1)
+            ready.labels(now.served.name, str(now.served.version), now.served.provider).set(1)
 
     def _report(self, problems: list[str]) -> None:
         """Logs what lies in the store and is no version, once for each change."""
@@ -235,6 +248,6 @@ def _listed(versions: dict[int, Slot]) -> str:
 
 
 def _needs_reload(before: Deployment, now: Deployment) -> bool:
-    """Limits and the default version apply live; everything else shapes the session."""
-    live = {"limits": Limits(), "default_version": None}
+    """Limits, instances and the default version apply live; everything else shapes the session."""
+    live = {"limits": Limits(), "default_version": None, "instances": None}
     return before.model_copy(update=live) != now.model_copy(update=live)

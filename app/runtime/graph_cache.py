@@ -65,6 +65,10 @@ class GraphCache:
             logger.warning("no optimised graph is kept: %s", type(error).__name__)
             return session
 
+    def beside(self, graph: Path, placement: Placement, name: str) -> Path:
+        """Where something that was found out about the graph on this host is kept."""
+        return self._folder / f"{_key(graph, placement)}.{name}"
+
     def _optimise(self, graph: Path, copy: Path, placement: Placement, create: Create) -> ort.InferenceSession:
         self._folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._folder, prefix=".") as aside:

@@ -49,17 +49,13 @@ class InlineInstance:
 
     count = 1
 
-    def __init__(self, deliver: Deliver) -> None:
-        """`deliver(callback, result)` calls back at the loop's next turn: `loop.call_soon`."""
-        self._deliver = deliver
-
     def start(self, work: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
         """Runs `work` now; `done` gets what it returned or raised."""
         try:
             result: T | BaseException = work()
         except Exception as error:  # noqa: BLE001 - like a thread's future, whatever it is
             result = error
-        self._deliver(done, result)
+        done(result)
 
     def close(self) -> None:
         """There is nothing to end."""

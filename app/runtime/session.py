@@ -1,15 +1,18 @@
 """A session: one graph on one execution provider."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import onnxruntime as ort
 
 from app.contract.tensors import DataType, InputSpec, OutputSpec, Signature, TensorSpec
 from app.errors import ExecutionFailed, LoadFailed
-from app.protocol.messages import Array, Tensors
+from app.protocol.messages import DTYPES, Array, Column, Halt, Inputs
+from app.runtime.bound import BoundSession, can_be_bound
 from app.runtime.graph_cache import GraphCache
-from app.runtime.providers import Placement
+from app.runtime.providers import CUDA, Placement
 
 ort.set_default_logger_severity(3)  # what it would warn of is checked here, and refused with a reason
 
@@ -20,11 +23,13 @@ Spec = TypeVar("Spec", bound=TensorSpec)
 class Session:
     """A loaded graph. `run` may be called from several threads at once: they share the weights."""
 
-    def __init__(self, session: ort.InferenceSession, provider: str) -> None:
+    def __init__(self, session: ort.InferenceSession, provider: str, device: int) -> None:
         self._session = session
+        self._device = ("cuda", device) if provider == CUDA else ("cpu", 0)
         self.provider = provider
         self.signature = _read_signature(session)
         self._outputs = [spec.name for spec in self.signature.outputs]
+        self._elements = {spec.name: (DTYPES[spec.datatype], spec.shape[1:]) for spec in self.signature.inputs}
 
     @classmethod
     def load(cls, graph: Path, placement: Placement, threads: int, cache: GraphCache) -> "Session":
@@ -54,14 +59,41 @@ class Session:
             raise LoadFailed(
                 f"{graph.name}: ONNX Runtime cannot load it: {_without_paths(str(error), graph)}"
             ) from error
-        return cls(session, placement.check(session.get_providers()))
+        return cls(session, placement.check(session.get_providers()), placement.device)
 
-    def run(self, inputs: Tensors) -> dict[str, Array]:
-        """All outputs by name. Blocking; releases the GIL. Raises ExecutionFailed."""
+    def run(self, inputs: Inputs, halt: Halt | None = None) -> dict[str, Array]:
+        """All outputs by name. Blocking; releases the GIL; `halt` ends it between two nodes of the graph.
+
+        Raises ExecutionFailed.
+        """
         try:
-            return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True))
+            arrays = {name: self._array(name, column) for name, column in inputs.items()}
+            return dict(zip(self._outputs, self._session.run(self._outputs, arrays, _options(halt)), strict=True))
         except Exception as error:  # the graph raised; its message may name nodes and files, so it goes to the log only
             raise ExecutionFailed("the model failed on this input") from error
+
+    def _array(self, name: str, column: Column) -> Array:
+        if not isinstance(column, list):
+            return column
+        dtype, dims = self._elements[name]
+        array = np.array(column, dtype)
+        return array if column else array.reshape(0, *dims)  # an empty list has lost the dimensions inside it
+
+    def bound(self, sizes: Sequence[int]) -> BoundSession | None:
+        """The same graph run through bound buffers, at most `sizes[-1]` rows at once; None where its shapes or elements
+        are not fixed."""
+        if not can_be_bound(self.signature):
+            return None
+        return BoundSession(self._session, self.signature, sizes, *self._device)
+
+
+def _options(halt: Halt | None) -> ort.RunOptions | None:
+    """Fresh ones each time: terminated options end every run that they are given to."""
+    if halt is None:
+        return None
+    options = ort.RunOptions()
+    halt.by(lambda: setattr(options, "terminate", True))
+    return options
 
 
 def _read_signature(session: ort.InferenceSession) -> Signature:

@@ -1,8 +1,11 @@
-"""A histogram that is cheap to write: several are observed for each request, on the event loop's thread alone."""
+"""A histogram that is cheap to write, on the event loop's thread alone."""
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
@@ -12,16 +15,27 @@ from prometheus_client.utils import floatToGoString
 class Series:
     """One labelled series: observations counted by bucket, and their sum."""
 
-    __slots__ = ("_bounds", "counts", "total")
+    __slots__ = ("_edges", "bounds", "counts", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
-        self._bounds = bounds
+        self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
+        self._edges = np.array(bounds)
+
+    @property
+    def count(self) -> int:
+        return sum(self.counts)
 
     def observe(self, value: float) -> None:
-        self.counts[bisect_left(self._bounds, value)] += 1
+        self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+
+    def observe_all(self, values: NDArray[Any]) -> None:
+        """A block of observations at once."""
+        added = np.bincount(np.searchsorted(self._edges, values), minlength=len(self.counts))
+        self.counts = [count + more for count, more in zip(self.counts, added.tolist(), strict=True)]
+        self.total += float(values.sum())
 
 
 class Histogram(Collector):
@@ -37,24 +51,26 @@ class Histogram(Collector):
         self.label_names = labels
         self._text = text
         self._bounds = bounds
-        self._series: dict[tuple[str, ...], Series] = {}
+        self.series: dict[tuple[str, ...], Series] = {}
         registry.register(self)
 
     def labels(self, *values: str) -> Series:
         """The series of these label values; it is there from now on."""
-        return self._series.setdefault(values, Series(self._bounds))
+        return self.series.setdefault(values, Series(self._bounds))
 
     def describe(self) -> Iterator[HistogramMetricFamily]:
         yield HistogramMetricFamily(self.name, self._text, labels=self.label_names)
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         family = HistogramMetricFamily(self.name, self._text, labels=self.label_names)
-        for values, series in self._series.items():
-            family.add_metric(values, list(self._cumulative(series)), series.total)
+        for values, series in self.series.items():
+            family.add_metric(values, list(buckets(series)), series.total)
         yield family
 
-    def _cumulative(self, series: Series) -> Iterator[tuple[str, float]]:
-        count = 0
-        for bound, added in zip((*self._bounds, float("inf")), series.counts, strict=True):
-            count += added
-            yield floatToGoString(bound), count  # type: ignore[no-untyped-call]
+
+def buckets(series: Series) -> Iterator[tuple[str, float]]:
+    """Upper bounds and the cumulative counts below them, as the text format has them."""
+    count = 0
+    for bound, added in zip((*series.bounds, float("inf")), series.counts, strict=True):
+        count += added
+        yield floatToGoString(bound), count  # type: ignore[no-untyped-call]

@@ -1,6 +1,6 @@
 """Prometheus metrics, in a registry of the application's own. docs/metrics.md lists them; a test holds both equal."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from prometheus_client import (
     CollectorRegistry,
@@ -11,85 +11,105 @@ from prometheus_client import (
     generate_latest,
 )
 
-from app.telemetry.histogram import Histogram, Series
+from app.telemetry.answers import RequestMetrics
+from app.telemetry.histogram import Histogram
+from app.telemetry.load import Load, LoadMetrics
+from app.telemetry.triton import TritonNames
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # one more series a counter, which no board reads
 
-SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
-PHASES = ("decode", "queue", "compute", "encode")
+SHARES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75)
+VERSION = ("model", "version")
+REASONS = ("idle", "full", "delay", "deadline")
 
 
-@dataclass(frozen=True, slots=True)
 class ModelMetrics:
-    """The metrics of one model version, labels bound once."""
+    """What the batcher of one model version moves, labels bound once."""
 
-    batch_rows: Series
-    queue_rows: Gauge
+    def __init__(self, metrics: "Metrics", model: str, version: int) -> None:
+        self._metrics = metrics
+        self._labels = labels = (model, str(version))
+        self._batches = {reason: metrics.batches.labels(*labels, reason) for reason in REASONS}
+        self.batch_rows = metrics.batch_rows.labels(*labels)
+        self._waste = metrics.padding_waste.labels(*labels)
+        self._real = metrics.real_size.labels(*labels)
+        self._padded = metrics.padded_size.labels(*labels)
+        self._misses = metrics.deadline_misses.labels(*labels)
 
+    def watch(self, load: Callable[[], Load]) -> None:
+        """`load` is called at every scrape, until `forget`."""
+        self._load = load
+        self._metrics.loads_now.by_model[self._labels] = load
 
-class _Answers:
-    """What a good answer of one model version moves, labels bound once."""
+    def forget(self) -> None:
+        """The model has gone, or another has taken its place."""
+        if self._metrics.loads_now.by_model.get(self._labels) is self._load:
+            del self._metrics.loads_now.by_model[self._labels]
 
-    def __init__(self, metrics: "Metrics", labels: tuple[str, str]) -> None:
-        self.requests = metrics.requests.labels(*labels, "ok")
-        self.seconds = metrics.request_seconds.labels(*labels)
-        self.phases = [metrics.phases.labels(*labels, phase) for phase in PHASES]
+    def dispatched(self, reason: str) -> None:
+        """A batch was formed because an instance was idle, it was full, its delay or a deadline ended."""
+        self._batches[reason].inc()
+
+    def rejected(self, reason: str) -> None:
+        """A request was refused: queue_full, or deadline."""
+        self._metrics.rejected.labels(*self._labels, reason).inc()
+
+    def cancelled(self, stage: str) -> None:
+        """A client went away: its request waited (queue), was in a run with others (batch) or alone (run)."""
+        self._metrics.cancelled.labels(*self._labels, stage).inc()
+
+    def missed(self) -> None:
+        """A deadline passed before the answer was there."""
+        self._misses.inc()
+
+    def padded(self, real: int, padded: int) -> None:
+        """A run of padded inputs: rows times length as they came, and as they ran."""
+        self._real.inc(real)
+        self._padded.inc(padded)
+        self._waste.observe(1 - real / padded if padded else 0.0)
 
 
 class Metrics:
     """Every metric of the server."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self._answers: dict[tuple[str, str], _Answers] = {}
-        ProcessCollector(registry=self.registry)
-        version = ("model", "version")
-        self.requests = Counter(
-            "bonsai_requests", "Inference requests answered.", (*version, "code"), registry=self.registry
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self.requests = RequestMetrics(registry)
+        self.loads_now = LoadMetrics(registry)
+        self.batch_rows = Histogram("bonsai_batch_rows", "Rows of a run.", VERSION, ROWS, registry)
+        self.batches = Counter(
+            "bonsai_batches", "Batches formed, by what ended the wait.", (*VERSION, "reason"), registry=registry
         )
-        self.phases = Histogram(
-            "bonsai_phase_seconds", "Time of a request in each phase.", (*version, "phase"), SECONDS, self.registry
+        self.padding_waste = Histogram(
+            "bonsai_padding_waste_ratio", "Part of a run that was padding.", VERSION, SHARES, registry
         )
-        self.request_seconds = Histogram(
-            "bonsai_request_seconds",
-            "Time of a request from its arrival to its encoded answer.",
-            version,
-            SECONDS,
-            self.registry,
+        self.real_size = Counter(
+            "bonsai_real_elements", "Rows times length of padded inputs, as they came.", VERSION, registry=registry
         )
-        self.in_flight = Gauge(
-            "bonsai_requests_in_flight", "Inference requests that wait or run.", registry=self.registry
+        self.padded_size = Counter(
+            "bonsai_padded_elements", "Rows times length of padded inputs, as they ran.", VERSION, registry=registry
         )
-        self.batch_rows = Histogram("bonsai_batch_rows", "Rows of a run.", version, ROWS, self.registry)
-        self.queue_rows = Gauge("bonsai_queue_rows", "Rows that wait for an instance.", version, registry=self.registry)
+        self.rejected = Counter(
+            "bonsai_rejected", "Requests refused because of load.", (*VERSION, "reason"), registry=registry
+        )
+        self.cancelled = Counter(
+            "bonsai_cancelled", "Requests whose client went away.", (*VERSION, "stage"), registry=registry
+        )
+        self.deadline_misses = Counter(
+            "bonsai_deadline_misses", "Requests whose deadline passed unanswered.", VERSION, registry=registry
+        )
         self.model_ready = Gauge(
-            "bonsai_model_ready",
-            "1 while the version answers requests.",
-            (*version, "provider"),
-            registry=self.registry,
+            "bonsai_model_ready", "1 while the version answers requests.", (*VERSION, "provider"), registry=registry
         )
         self.loads = Counter(
-            "bonsai_model_loads", "Attempts to load a version.", (*version, "result"), registry=self.registry
+            "bonsai_model_loads", "Attempts to load a version.", (*VERSION, "result"), registry=registry
         )
+        TritonNames(self.requests, self.batch_rows, self.loads_now, registry)
 
     def of(self, model: str, version: int) -> ModelMetrics:
-        labels = (model, str(version))
-        return ModelMetrics(batch_rows=self.batch_rows.labels(*labels), queue_rows=self.queue_rows.labels(*labels))
-
-    def answered(self, labels: tuple[str, str], seconds: float, phases: tuple[float, ...]) -> None:
-        """A good answer of a model version: how long it took, and each of PHASES."""
-        answers = self._answers.get(labels)
-        if answers is None:
-            answers = self._answers[labels] = _Answers(self, labels)
-        answers.requests.inc()
-        answers.seconds.observe(seconds)
-        for series, phase in zip(answers.phases, phases, strict=True):
-            series.observe(phase)
-
-    def failed(self, labels: tuple[str, str], code: str) -> None:
-        """A request that got an error; the labels are empty where its model is not known."""
-        self.requests.labels(*labels, code).inc()
+        return ModelMetrics(self, model, version)
 
     def exposition(self) -> bytes:
         """The text format of Prometheus."""

@@ -85,6 +85,64 @@ def test_a_cancelled_request_does_not_disturb_the_one_that_answers_it() -> None:
     asyncio.run(scenario())
 
 
+def test_a_client_that_leaves_while_it_waits_has_its_request_cancelled() -> None:
+    world = World(lambda _: None)
+    sent = asyncio.run(exchange(door(world), chunk(BODY), chunk(b""), {"type": "http.disconnect"}))
+    assert sent == []
+    assert world.dataplane.cancelled == world.dataplane.requests
+    assert len(world.dataplane.cancelled) == 1
+
+
+def test_a_task_that_is_cancelled_cancels_its_request() -> None:
+    async def scenario() -> None:
+        arrived = asyncio.Event()
+        world = World(lambda _: arrived.set())
+        task = asyncio.create_task(exchange(door(world), chunk(BODY)))
+        await arrived.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        assert world.dataplane.cancelled == world.dataplane.requests
+
+    asyncio.run(scenario())
+
+
+def test_an_answer_that_comes_while_the_client_is_watched_is_sent_and_nobody_watches_on() -> None:
+    async def scenario() -> None:
+        world = World(lambda _: None)
+        watched, ended = asyncio.Event(), asyncio.Event()
+        messages = iter([chunk(BODY)])
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            for message in messages:
+                return message
+            watched.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
+        task = asyncio.create_task(door(world)(scope, receive, send))
+        await watched.wait()
+        world.dataplane.replies[0](answered(world.dataplane.requests[0]))
+        await task
+        assert sent_status(sent) == 200
+        await ended.wait()
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+@pytest.mark.parametrize(("client", "peer"), [(("10.0.0.7", 1234), "10.0.0.7"), (None, "")])
+def test_a_request_belongs_to_the_address_that_it_came_from(client: Any, peer: str) -> None:
+    world = World()
+    asyncio.run(exchange(door(world), chunk(BODY), client=client))
+    assert [request.client for request in world.dataplane.requests] == [peer]
+
+
 def test_the_answer_may_come_before_anyone_waits_for_it() -> None:
     assert sent_status(asyncio.run(exchange(door(World(answered)), chunk(BODY)))) == 200
 

@@ -75,7 +75,8 @@ def test_metrics_are_prometheus_text(application: Application) -> None:
 
 
 def test_the_server_says_its_name_version_and_extensions(application: Application) -> None:
-    assert application.get("/v2").json() == {"name": "bonsai", "version": __version__, "extensions": []}
+    extensions = ["binary_tensor_data", "schedule_policy", "parameters"]
+    assert application.get("/v2").json() == {"name": "bonsai", "version": __version__, "extensions": extensions}
 
 
 @pytest.mark.parametrize("path", ["/v2/models/m", "/v2/models/m/versions/1"])

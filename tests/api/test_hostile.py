@@ -74,6 +74,8 @@ INFERS = {
     "params nested obj": ({"inputs": [GOOD], "parameters": {"a": {}}}, 400),
     "timeout string": ({"inputs": [GOOD], "parameters": {"timeout": "5"}}, 400),
     "timeout of 400 digits": ({"inputs": [GOOD], "parameters": {"timeout": 10**400}}, 400),
+    "priority 3": ({"inputs": [GOOD], "parameters": {"priority": 3}}, 200),
+    "priority 4": ({"inputs": [GOOD], "parameters": {"priority": 4}}, 400),
     "priority 2^63": ({"inputs": [GOOD], "parameters": {"priority": 2**63}}, 400),
     "sequence_id on stateless": ({"inputs": [GOOD], "parameters": {"sequence_id": 1}}, 400),
     "custom parameters": ({"inputs": [GOOD], "parameters": {"mine": 1}}, 200),
@@ -92,7 +94,56 @@ def test_an_infer_body_gets_its_status(application: Application, document: Any, 
     assert lives_on(application)
 
 
+def sized(size: Any, **members: Any) -> bytes:
+    """The JSON of a request whose input lies behind it."""
+    tensor = {"name": "x", "shape": [1, 4], "datatype": "FP32", "parameters": {"binary_data_size": size}}
+    return json.dumps({"inputs": [tensor | members]}).encode()
+
+
+ROW = bytes(16)
+LENGTH = len(sized(16))
+BINARY: dict[str, tuple[bytes, bytes, int | None, int]] = {
+    "good": (sized(16), ROW, None, 200),
+    "bin size > body": (sized(16), ROW[1:], None, 400),
+    "bin trailing bytes": (sized(16), ROW + b"\0", None, 400),
+    "bin size negative": (sized(-16), ROW, None, 400),
+    "bin size 2^63": (sized(2**63), ROW, None, 400),
+    "bin size a string": (sized("16"), ROW, None, 400),
+    "bin size + data both": (sized(16, data=[1, 2, 3, 4]), ROW, None, 400),
+    "bin zero batch": (sized(0, shape=[0, 4]), b"", None, 200),
+    "bin overflow shape 2^62 x 64": (sized(16, shape=[2**62, 64]), ROW, None, 400),
+    "NaN, with the answer in JSON": (sized(16), b"\xff" * 16, None, 400),
+    "hdr len > body": (sized(16), ROW, LENGTH + 17, 400),
+    "hdr len negative": (sized(16), ROW, -1, 400),
+    "hdr len 99999999999": (sized(16), ROW, 99999999999, 400),
+    "hdr len 2^63": (sized(16), ROW, 2**63, 400),
+    "hdr len splits json": (sized(16), ROW, LENGTH - 1, 400),
+    "hdr len into the tensor": (sized(16), ROW, LENGTH + 1, 400),
+    "raw": (b"", ROW * 2, 0, 200),
+    "raw, nothing": (b"", b"", 0, 200),
+    "raw hdr=0 wrong size": (b"", ROW[1:], 0, 400),
+    "raw hdr=0 json": (b" " * (33 - LENGTH % 16) + sized(16), b"", 0, 400),
+}
+
+
+@pytest.mark.parametrize(("text", "tensor", "length", "status"), BINARY.values(), ids=BINARY)
+def test_a_binary_body_gets_its_status(
+    application: Application, text: bytes, tensor: bytes, length: int | None, status: int
+) -> None:
+    """A length of None is the true one."""
+    header = str(len(text) if length is None else length)
+    given = {"inference-header-content-length": header, "content-type": "application/octet-stream"}
+    answer = application.post(INFER, text + tensor, **given)
+    assert answer.status_code == status, answer.text
+    if status != 200:
+        assert message(answer)
+    assert lives_on(application)
+
+
 PREDICTS = {
+    "priority 0": ({"inputs": [[1, 2, 3, 4]], "parameters": {"priority": 0}}, 200),
+    "priority -1": ({"inputs": [[1, 2, 3, 4]], "parameters": {"priority": -1}}, 400),
+    "priority 4": ({"inputs": [[1, 2, 3, 4]], "parameters": {"priority": 4}}, 400),
     "rows without columns": ({"inputs": [[], []]}, 400),
     "no rows": ({"inputs": []}, 200),
     "no rows of something else": ({"inputs": {"x": [[]]}}, 400),

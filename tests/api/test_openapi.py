@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from fastapi.routing import APIRoute
 
 from app.api import health, metadata
 from app.api.inference import route
+from app.protocol import native
 from app.telemetry.metrics import Metrics
 from tests.api.application import Application
 
@@ -96,6 +98,31 @@ def test_path_parameters_are_declared(document: dict[str, Any]) -> None:
         declared = [found["name"] for found in operation.get("parameters", []) if found["in"] == "path"]
         assert all(f"{{{name}}}" in path for name in declared)
         assert len(declared) == path.count("{")
+
+
+@pytest.mark.parametrize("path", sorted(INFERENCE))
+def test_the_infer_paths_document_binary_tensors_both_ways(document: dict[str, Any], path: str) -> None:
+    operation = document["paths"][path]["post"]
+    answer = operation["responses"]["200"]
+    media = ["application/json", "application/octet-stream"] if path.startswith("/v2") else ["application/json"]
+    assert list(operation["requestBody"]["content"]) == list(answer["content"]) == media
+    length = ["Inference-Header-Content-Length"] * (len(media) - 1)
+    sent = [found["name"] for found in operation["parameters"] if found["in"] == "header"]
+    assert [name for name in sent if name.startswith("Inference-")] == length
+    assert [name for name in answer.get("headers", {}) if name.startswith("Inference-")] == length
+
+
+@pytest.mark.parametrize("path", sorted(INFERENCE))
+def test_the_inference_paths_document_the_header_with_a_timeout(document: dict[str, Any], path: str) -> None:
+    sent = {found["name"] for found in document["paths"][path]["post"]["parameters"] if found["in"] == "header"}
+    assert "X-Request-Timeout-Ms" in sent
+
+
+def test_every_parameter_of_a_predict_body_is_documented(document: dict[str, Any]) -> None:
+    body = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert body["properties"].keys() == {field.name for field in msgspec.structs.fields(native.PredictBody)}
+    parameters = body["properties"]["parameters"]["properties"]
+    assert parameters.keys() == {field.name for field in msgspec.structs.fields(native.Parameters)}
 
 
 def test_the_document_is_the_same_when_asked_for_again(application: Application, document: dict[str, Any]) -> None:

@@ -80,5 +80,13 @@ def test_retry_after_is_in_whole_seconds_and_never_too_early(seconds: float, wri
 
 
 def test_an_error_answer_keeps_the_headers_given() -> None:
-    answer = error_answer(405, "no", [(b"allow", b"POST")])
-    assert headers(answer) == {"content-type": "application/json", "allow": "POST"}
+    answer = error_answer(405, "no", b"allow: POST\r\nx-note: a: b\r\n")
+    assert headers(answer) == {"content-type": "application/json", "allow": "POST", "x-note": "a: b"}
+
+
+@pytest.mark.parametrize("kind", CLASSES.values(), ids=CLASSES)
+def test_headers_are_whole_lines(kind: type[BonsaiError]) -> None:
+    answer = answer_to(kind("why"), b"x-request-id: seven\r\n")
+    assert answer.headers.endswith(b"\r\n")
+    assert answer.headers.count(b"\r\n") == len(answer.header_list()) == len(headers(answer))
+    assert headers(answer)["x-request-id"] == "seven"

@@ -1,16 +1,17 @@
 """The inference door with a data plane that answers what a test says, and an ASGI server of a few lines."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from app.api.asgi import InferenceDoor
-from app.api.inference import Head, Inference, Route, route
+from app.api.inference import Call, Head, Inference, Route
 from app.api.status import Answer
-from app.dataplane import Reply
+from app.dataplane import Cancel, Reply
 from app.errors import BonsaiError
-from app.protocol.messages import InferRequest, InferResponse
+from app.protocol.messages import InferRequest, Outputs, ServedModel, Share
 from app.telemetry.logging import RequestLog
 from app.telemetry.metrics import Metrics
 from tests.metrics import value
@@ -18,35 +19,43 @@ from tests.protocol.bodies import signature
 
 LIMIT = 1000
 BODY = b'{"inputs": [[1, 2, 3]]}'
-Outcome = InferResponse | BonsaiError
+RECEIVED = 1.0
+SERVED = ServedModel("m", 2, signature(), "CPUExecutionProvider")
+Outcome = Share | BonsaiError
 
 
-def answered(request: InferRequest) -> InferResponse:
+def answered(request: InferRequest) -> Share:
     """A good answer, a millisecond after each point."""
-    request.resolved = ("m", 2)
+    request.served = SERVED
     timings, start = request.timings, request.timings.received
     timings.decoded, timings.started, timings.computed = start + 0.001, start + 0.002, start + 0.003
-    outputs = {"y": np.array([[1, 2, 3]], np.float32)}
-    return InferResponse("m", 2, signature(), "CPUExecutionProvider", outputs, timings)
+    timings.joined = timings.started
+    return Share(Outputs({"y": np.array([[1, 2, 3]], np.float32)}))
 
 
 class FakeDataPlane:
-    """Answers at once with what `outcome` makes of a request; keeps the request where that is None."""
+    """Answers at once with what `outcome` makes of a request; keeps the request where that is None.
+
+    Of a request that it keeps it notes when it is cancelled.
+    """
 
     def __init__(self, outcome: Callable[[InferRequest], Outcome | None]) -> None:
         self.outcome = outcome
         self.requests: list[InferRequest] = []
         self.replies: list[Reply] = []
+        self.cancelled: list[InferRequest] = []
 
     def clock(self) -> float:
         return 1.005
 
-    def infer(self, request: InferRequest, reply: Reply) -> None:
+    def infer(self, request: InferRequest, reply: Reply) -> Cancel | None:
         self.requests.append(request)
         self.replies.append(reply)
         outcome = self.outcome(request)
-        if outcome is not None:
-            reply(outcome)
+        if outcome is None:
+            return lambda: self.cancelled.append(request)
+        reply(outcome)
+        return None
 
 
 class World:
@@ -65,28 +74,46 @@ class World:
         self, body: bytes = BODY, path: str = "/predict", through: Route | None = None, **headers: str
     ) -> Answer:
         """The one answer to a request."""
-        found = through or route(path)
-        assert found is not None
         self.answers.clear()
-        self.inference.handle(found, head(path=path, **headers), body, self.answers.append)
+        self.begin(body, path, through, **headers)
         assert len(self.answers) == 1
         return self.answers[0]
+
+    def begin(
+        self,
+        body: bytes = BODY,
+        path: str = "/predict",
+        through: Route | None = None,
+        peer: str = "127.0.0.1",
+        **headers: str,
+    ) -> Call:
+        """A request whose answer may still be to come."""
+        found = self.head(path=path, **headers)
+        if through is not None:
+            found = replace(found, route=through)
+        return self.inference.handle(found, body, RECEIVED, peer, self.answers.append)
+
+    def head(self, method: str = "POST", path: str = "/predict", **headers: str) -> Head:
+        """A head of this door; `_` in a header's name stands for `-`."""
+        raw = {name.replace("_", "-").encode(): text.encode("latin-1") for name, text in headers.items()}
+        found = self.inference.read_head(method, path, raw)
+        assert found is not None
+        return found
+
+    def refuse(self, method: str = "POST", path: str = "/predict", **headers: str) -> Answer | None:
+        """The answer by the head alone; None where the body is wanted."""
+        return self.inference.refuse(self.head(method, path, **headers))
 
     def counted(self, code: str, model: str = "", version: str = "") -> float:
         exposition = self.metrics.exposition().decode()
         return value(exposition, "bonsai_requests_total", code=code, model=model, version=version)
 
 
-def head(method: str = "POST", path: str = "/predict", **headers: str) -> Head:
-    """A head; `_` in a header's name stands for `-`."""
-    raw = {name.replace("_", "-").encode(): text.encode("latin-1") for name, text in headers.items()}
-    return Head(method, path, raw, received=1.0)
-
-
 def headers(answer: Answer) -> dict[str, str]:
     """Header values by name; no name comes twice."""
-    assert len({name for name, _ in answer.headers}) == len(answer.headers)
-    return {name.decode(): text.decode() for name, text in answer.headers}
+    found = answer.header_list()
+    assert len({name for name, _ in found}) == len(found)
+    return {name.decode(): text.decode() for name, text in found}
 
 
 async def exchange(door: InferenceDoor, *received: dict[str, Any], path: str = "/predict", **scope: Any) -> list[Any]:

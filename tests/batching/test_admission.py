@@ -1,16 +1,16 @@
-"""What the queue takes in, and what it says about itself."""
+"""What the queue takes in, whom it makes room for, and what it says when it refuses."""
 
 import pytest
 
 from app.errors import Overloaded, TooLarge
-from tests.batching.world import World, breaks_on
+from tests.batching.world import STEADY, World
 
 
-def busy(**options: int) -> World:
+def busy(*, instances: int = 1, **options: object) -> World:
     """A world whose instances are all under way with one row each."""
-    world = World(**options)
+    world = World(instances=instances, **options)
     for index in range(world.count):
-        world.submit(key=("busy", index))
+        world.submit(key=("busy", index), client="busy")
         world.turn()
     return world
 
@@ -20,7 +20,9 @@ def test_a_full_queue_is_refused_with_a_time_to_come_back() -> None:
     waiting = world.submit(3)
     with pytest.raises(Overloaded, match="3 rows wait, 4 may") as refusal:
         world.submit(2)
+    assert refusal.value.reason == "queue_full"
     assert refusal.value.retry_after >= 1
+    assert world.value("bonsai_rejected_total", reason="queue_full") == 1
     world.drain()
     assert waiting.answered_right
 
@@ -32,11 +34,12 @@ def test_the_queue_may_be_filled_to_its_bound() -> None:
     assert all(ticket.answered_right for ticket in tickets)
 
 
-def test_a_request_that_was_refused_is_not_answered_later() -> None:
+def test_a_request_that_was_refused_leaves_nothing_behind() -> None:
     world = busy(max_queue_rows=1)
     world.submit()
     with pytest.raises(Overloaded):
         world.submit()
+    assert world.value("bonsai_requests_in_flight") == 2
     world.drain()
     assert world.batches() == [[1], [2]]
 
@@ -68,114 +71,108 @@ def test_rows_without_a_key_count_too() -> None:
         world.submit(2)
 
 
-def test_the_backlog_is_the_waiting_rows_at_the_pace_of_late() -> None:
-    world = World(max_batch_rows=4)
-    world.submit(4)
-    world.turn()
+def test_the_backlog_is_what_waits_by_what_runs_take() -> None:
+    world = busy(costs=STEADY)
+    assert world.batcher.backlog() == 1  # the run under way
     world.submit(6)
-    assert world.batcher.backlog() == 0  # nothing has been measured yet
-    world.now += 8
-    world.complete()
-    assert world.batcher.backlog() == pytest.approx(2 * 2.0)
+    assert world.batcher.backlog() == 1 + 6
+    world.now += 0.5
+    assert world.batcher.backlog() == 0.5 + 6
 
 
 def test_two_instances_halve_the_backlog() -> None:
-    world = World(instances=2, max_batch_rows=1)
+    world = busy(instances=2, costs=STEADY)
+    world.submit(6)
+    assert world.batcher.backlog() == 1 + 6 / 2
+
+
+def test_an_idle_batcher_has_no_backlog() -> None:
+    world = World(costs=STEADY)
     world.submit()
-    world.turn()
-    world.now += 6
-    world.complete()
-    for _ in range(4):
-        world.submit()
-        world.turn()
-    assert world.batcher.backlog() == pytest.approx(2 * 6.0 / 2)
-
-
-def test_the_pace_follows_what_runs_take_now() -> None:
-    world = World()
-    for seconds in [100.0] + [1.0] * 50:
-        world.submit()
-        world.turn()
-        world.now += seconds
-        world.complete()
-    world.submit(10)
-    assert world.batcher.backlog() == pytest.approx(10, rel=0.01)
-
-
-def test_retry_after_covers_the_backlog() -> None:
-    world = World(max_batch_rows=1, max_queue_rows=5)
-    world.submit()
-    world.turn()
-    world.submit()
-    world.now += 7
-    world.complete()
-    for _ in range(5):
-        world.submit()
-    with pytest.raises(Overloaded) as refusal:
-        world.submit()
-    assert refusal.value.retry_after >= 5 * 7
-
-
-def test_an_empty_queue_has_no_backlog() -> None:
-    world = World()
-    world.submit()
-    world.turn()
-    world.now += 5
-    world.complete()
+    world.drain()
     assert world.batcher.backlog() == 0
 
 
-def test_a_new_batch_limit_holds_for_the_next_batch() -> None:
-    world = busy(max_batch_rows=4)
-    for _ in range(6):
+def test_retry_after_covers_the_backlog() -> None:
+    world = busy(costs=STEADY, max_queue_rows=5)
+    world.submit(5)
+    with pytest.raises(Overloaded) as refusal:
         world.submit()
-    world.batcher.max_batch_rows = 2
-    world.complete()
-    world.batcher.max_batch_rows = 3
-    world.complete()
-    assert world.batches() == [[1], [2, 3], [4, 5, 6]]
+    assert refusal.value.retry_after == 6
 
 
-def test_a_smaller_batch_limit_does_not_strand_a_larger_request_that_waits() -> None:
-    world = busy(max_batch_rows=8)
-    tickets = [world.submit(6), world.submit(1)]
-    world.batcher.max_batch_rows = 4
+@pytest.mark.parametrize(("within", "taken"), [(7.9, False), (8.1, True)])
+def test_what_would_be_answered_too_late_is_refused_at_the_door(within: float, taken: bool) -> None:
+    world = busy(costs=STEADY)
+    world.submit(5)  # 1 s for the run under way, 5 for these rows, 2 for its own
+    if taken:
+        ticket = world.submit(2, within=within)
+        world.drain()
+        assert ticket.answered_right
+        return
+    with pytest.raises(Overloaded, match="the answer would take 8000 ms, the deadline is in 7900 ms") as refusal:
+        world.submit(2, within=within)
+    assert refusal.value.reason == "deadline"
+    assert refusal.value.retry_after == 6
+    assert world.value("bonsai_rejected_total", reason="deadline") == 1
+
+
+def test_an_idle_batcher_tries_even_what_is_predicted_to_be_late() -> None:
+    world = World(costs=STEADY)
+    ticket = world.submit(within=0.5)
     world.drain()
-    assert world.batches() == [[1], [2], [3]]
-    assert all(ticket.answered_right for ticket in tickets)
+    assert ticket.answered_right
 
 
-def test_a_new_queue_limit_holds_for_the_next_request() -> None:
-    world = busy(max_queue_rows=2)
-    world.submit(2)
-    world.batcher.max_queue_rows = 4
-    world.submit(2)
-    world.batcher.max_queue_rows = 3
+def test_a_free_instance_has_no_wait_to_be_counted() -> None:
+    world = World(instances=2, costs=STEADY)
+    world.submit()
+    world.turn()
+    assert world.submit(within=1.1)
+
+
+def test_a_free_instance_is_not_enough_where_the_run_itself_takes_too_long() -> None:
+    world = World(instances=2, costs=STEADY)
+    world.submit()
+    world.turn()
     with pytest.raises(Overloaded):
-        world.submit()
+        world.submit(within=0.9)
+
+
+def test_a_run_that_lasts_longer_than_it_should_is_expected_to_end_now() -> None:
+    world = busy(costs=STEADY)
+    world.now += 30
+    assert world.batcher.backlog() == 0
+    assert world.submit(within=1.1)
+
+
+def test_only_what_goes_before_it_counts_for_a_higher_priority() -> None:
+    world = busy(costs=STEADY)
+    world.submit(20, level=3)
+    with pytest.raises(Overloaded):
+        world.submit(within=5, level=3)
+    assert world.submit(within=5, level=2)
+
+
+def test_only_what_goes_before_it_counts_for_a_client_with_little_waiting() -> None:
+    world = busy(costs=STEADY)
+    for _ in range(20):
+        world.submit(client="a")
+    with pytest.raises(Overloaded):
+        world.submit(within=5, client="a")
+    assert world.submit(within=5, client="b")
+
+
+def test_what_has_no_costs_yet_is_taken() -> None:
+    world = busy()
+    world.submit(100)
+    assert world.submit(within=0.001)
+
+
+def test_a_refused_deadline_displaces_nobody() -> None:
+    world = busy(costs=STEADY, max_queue_rows=4)
+    held = world.submit(4, client="a")
+    with pytest.raises(Overloaded):
+        world.submit(within=0.5, client="b")
     world.drain()
-    assert all(ticket.answered_right for ticket in world.tickets)
-
-
-def test_it_is_idle_only_while_nothing_waits_and_nothing_runs() -> None:
-    world = World()
-    assert world.batcher.idle
-    world.submit()
-    assert not world.batcher.idle
-    world.turn()
-    assert not world.batcher.idle
-    world.complete()
-    assert world.batcher.idle
-
-
-def test_it_is_not_idle_while_halves_of_a_failed_batch_are_to_be_tried() -> None:
-    world = World(breaks_on(1))
-    world.submit()
-    world.submit()
-    world.turn()
-    seen = []
-    while world.under_way:
-        seen.append(world.batcher.idle)
-        world.complete()
-    assert seen == [False] * 3
-    assert world.batcher.idle
+    assert held.answered_right

@@ -1,28 +1,91 @@
-"""Requests whose time runs out while they wait."""
+"""Requests whose time runs out: answered at that instant, never executed after it."""
 
 import pytest
 
 from app.errors import DeadlineExceeded
-from tests.batching.world import World, breaks_on
+from tests.batching.models import breaks_on
+from tests.batching.world import World
+
+
+def busy(**options: int) -> World:
+    """A world whose one instance is under way."""
+    world = World(**options)
+    world.submit()
+    world.turn()
+    return world
 
 
 @pytest.mark.parametrize(("waited", "executed"), [(4.9, True), (5.0, False), (5.1, False)])
-def test_an_expired_request_is_answered_and_never_executed(waited: float, executed: bool) -> None:
-    world = World()
-    world.submit()
-    world.turn()
-    ticket = world.submit(deadline=world.now + 5)
+def test_an_expired_request_is_never_executed(waited: float, executed: bool) -> None:
+    world = busy()
+    ticket = world.submit(within=5)
     world.now += waited
+    world.complete()
     world.drain()
     assert (2 in [number for run in world.runs for number in run.tickets]) is executed
     assert isinstance(ticket.outcome, DeadlineExceeded) is not executed
 
 
-def test_an_expired_request_makes_room_for_the_ones_behind_it() -> None:
-    world = World(max_batch_rows=2)
-    world.submit()
+def test_a_request_that_waits_is_answered_at_its_deadline() -> None:
+    world = busy()
+    ticket = world.submit(within=5)
+    world.wait(60)
+    assert isinstance(ticket.error, DeadlineExceeded)
+    assert ticket.answered_at == 1005.0
+    assert world.value("bonsai_queue_rows") == 0
+    assert world.value("bonsai_deadline_misses_total") == 1
+
+
+def test_a_request_that_runs_is_answered_at_its_deadline_and_its_late_answer_is_dropped() -> None:
+    world = World()
+    ticket, patient = world.submit(within=5), world.submit()
+    world.wait(60)
+    assert isinstance(ticket.error, DeadlineExceeded)
+    assert ticket.answered_at == 1005.0
+    world.complete()
+    assert len(ticket.outcomes) == 1
+    assert patient.answered_right
+
+
+def test_a_run_whose_requests_have_all_expired_is_asked_to_halt() -> None:
+    world = World()
+    for seconds in (1, 2):
+        world.submit(within=seconds)
+    world.wait(1)
+    assert not world.runs[0].halt.asked
+    world.wait(1)
+    assert world.runs[0].halt.asked
+
+
+@pytest.mark.parametrize("early", [1e-9, 0.0005])
+def test_a_timer_that_rings_a_little_early_costs_no_deadline(early: float) -> None:
+    world = World(early=early)
+    tickets = [world.submit(within=seconds) for seconds in (1, 2, 1.5)]
+    world.wait(60)
+    assert [ticket.answered_at for ticket in tickets] == pytest.approx([1001, 1002, 1001.5], abs=0.001)
+
+
+def test_an_answer_is_not_delivered_after_its_deadline_where_the_loop_was_too_busy_to_ring() -> None:
+    world = World()
+    ticket = world.submit(within=1)
     world.turn()
-    expired = world.submit(2, deadline=world.now + 1)
+    world.now += 2
+    world.complete()
+    assert isinstance(ticket.error, DeadlineExceeded)
+
+
+def test_an_answer_in_time_is_not_followed_by_a_missed_deadline() -> None:
+    world = World()
+    ticket = world.submit(within=5)
+    world.drain()
+    world.wait(60)
+    assert ticket.answered_right
+    assert world.value("bonsai_deadline_misses_total") == 0
+
+
+def test_an_expired_request_makes_room_for_the_ones_behind_it() -> None:
+    world = busy(max_batch_rows=2)
+    expired = world.submit(2, within=1)
     behind = [world.submit(), world.submit()]
     world.now += 2
     world.complete()
@@ -33,11 +96,8 @@ def test_an_expired_request_makes_room_for_the_ones_behind_it() -> None:
 
 
 def test_where_everything_expired_nothing_runs_and_everybody_is_answered() -> None:
-    world = World()
-    world.submit()
-    world.turn()
-    keys = ("a", "b", None, None)
-    expired = [world.submit(key=key, deadline=world.now + 1) for key in keys]
+    world = busy()
+    expired = [world.submit(key=key, within=1) for key in ("a", "b", None, None)]
     world.now += 2
     world.complete()
     assert all(isinstance(ticket.error, DeadlineExceeded) for ticket in expired)
@@ -46,28 +106,18 @@ def test_where_everything_expired_nothing_runs_and_everybody_is_answered() -> No
     assert world.value("bonsai_queue_rows") == 0
 
 
-def test_a_request_that_arrives_expired_is_not_executed() -> None:
+@pytest.mark.parametrize("within", [0, -1])
+def test_a_request_that_arrives_expired_is_answered_and_not_executed(within: float) -> None:
     world = World()
-    ticket = world.submit(deadline=world.now)
+    ticket = world.submit(within=within)
     world.drain()
     assert isinstance(ticket.error, DeadlineExceeded)
     assert world.runs == []
 
 
-def test_a_deadline_that_passes_during_the_run_does_not_take_the_answer_away() -> None:
-    world = World()
-    ticket = world.submit(deadline=world.now + 1)
-    world.turn()
-    world.now += 2
-    world.complete()
-    assert ticket.answered_right
-
-
 def test_an_expired_shape_does_not_keep_another_from_running() -> None:
-    world = World()
-    world.submit()
-    world.turn()
-    world.submit(key="a", deadline=world.now + 1)
+    world = busy()
+    world.submit(key="a", within=1)
     other = world.submit(key="b")
     world.now += 2
     world.complete()
@@ -76,11 +126,50 @@ def test_an_expired_shape_does_not_keep_another_from_running() -> None:
 
 
 def test_half_of_a_failed_batch_is_not_executed_after_its_deadline() -> None:
-    world = World(breaks_on(1))
-    culprit, innocent = world.submit(), world.submit(deadline=world.now + 1)
+    world = World(breaks_on(2))
+    innocent, culprit = world.submit(within=1), world.submit()
     world.turn()
     world.now += 2
+    world.complete()  # the loop was too busy to ring
     world.drain()
-    assert culprit.error
     assert isinstance(innocent.error, DeadlineExceeded)
-    assert world.batches() == [[1, 2], [1]]
+    assert culprit.error
+    assert world.batches() == [[1, 2], [2]]
+
+
+def test_one_client_s_earliest_deadline_goes_first() -> None:
+    world = busy(max_batch_rows=1)
+    for within in (30, None, 10, 20):
+        world.submit(within=within)
+    world.drain()
+    assert world.batches() == [[1], [4], [5], [2], [3]]
+
+
+def test_no_deadline_is_a_deadline_far_away() -> None:
+    world = busy(max_batch_rows=1)
+    for within in (3600, None, 3600, 50):
+        world.submit(within=within)
+    world.drain()
+    assert world.batches() == [[1], [5], [2], [3], [4]]
+
+
+def test_a_deadline_of_one_client_does_not_overtake_another_client() -> None:
+    world = busy(max_batch_rows=1)
+    world.submit(client="a")
+    for _ in range(2):
+        world.submit(client="b", within=5)
+    world.drain()
+    assert world.batches() == [[1], [2], [3], [4]]
+
+
+def test_a_waiter_of_an_expired_request_may_cancel_its_sibling() -> None:
+    world = busy()
+    expired, sibling, other = world.submit(within=1), world.submit(client="b"), world.submit(client="c")
+    expired.then = lambda: world.cancel(sibling)
+    world.now += 2
+    world.complete()
+    world.drain()
+    assert sibling.outcomes == []
+    assert other.answered_right
+    assert world.batches() == [[1], [4]]
+    assert world.starts == 2

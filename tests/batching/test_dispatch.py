@@ -50,7 +50,36 @@ def test_a_second_idle_instance_takes_what_waits_at_once() -> None:
     assert world.batches() == [[1], [2]]
 
 
-def test_one_turn_fills_as_many_instances_as_there_are_batches() -> None:
+@pytest.mark.parametrize(
+    ("instances", "requests", "batches"),
+    [
+        (2, 6, [[1, 2, 3], [4, 5, 6]]),
+        (3, 7, [[1, 2, 3], [4, 5], [6, 7]]),
+        (3, 2, [[1], [2]]),
+        (4, 9, [[1, 2, 3], [4, 5], [6, 7], [8, 9]]),
+    ],
+)
+def test_what_waits_is_shared_between_the_free_instances(
+    instances: int, requests: int, batches: list[list[int]]
+) -> None:
+    world = World(instances=instances)
+    for _ in range(requests):
+        world.submit()
+    world.turn()
+    assert world.batches() == batches
+
+
+def test_instances_that_are_busy_get_no_share() -> None:
+    world = World(instances=3)
+    world.submit()
+    world.turn()
+    for _ in range(6):
+        world.submit()
+    world.turn()
+    assert world.batches() == [[1], [2, 3, 4], [5, 6, 7]]
+
+
+def test_one_turn_fills_all_instances_and_leaves_what_is_over_budget() -> None:
     world = World(instances=3, max_batch_rows=2)
     for _ in range(8):
         world.submit()
@@ -159,26 +188,93 @@ def test_a_request_submitted_by_a_reply_is_served_too() -> None:
     assert world.tickets[1].answered_right
 
 
-def test_timings_say_when_a_request_started_and_when_it_was_computed() -> None:
+def test_an_inline_model_runs_one_batch_a_turn() -> None:
+    world = World(inline=True, max_batch_rows=2)
+    for _ in range(5):
+        world.submit()
+    for runs in range(1, 4):
+        world.turn()
+        assert len(world.runs) == runs
+    assert all(ticket.answered_right for ticket in world.tickets)
+    assert world.batcher.idle
+
+
+def test_a_reply_of_an_inline_model_that_submits_waits_for_the_next_turn() -> None:
+    world = World(inline=True)
+    world.submit().then = world.submit
+    world.turn()
+    assert world.batches() == [[1]]
+    world.turn()
+    assert world.batches() == [[1], [2]]
+
+
+def test_timings_say_when_a_request_started_was_joined_and_was_computed() -> None:
     world = World()
     world.submit()
     world.turn()
-    ticket = world.submit()
+    timings = world.submit().timings
     world.now += 3
     world.complete()
     world.now += 2
     world.complete()
-    assert (ticket.timings.received, ticket.timings.started, ticket.timings.computed) == (1000.0, 1003.0, 1005.0)
+    assert (timings.received, timings.started, timings.joined, timings.computed) == (1000.0, 1003.0, 1003.0, 1005.0)
 
 
 def test_metrics_follow_the_queue_and_the_batches() -> None:
     world = World()
     world.submit(2)
     assert world.value("bonsai_queue_rows") == 2
+    assert world.value("bonsai_requests_in_flight") == 1
     world.turn()
     world.submit(3)
     assert world.value("bonsai_queue_rows") == 3
+    assert world.value("bonsai_requests_in_flight") == 2
     world.drain()
     assert world.value("bonsai_queue_rows") == 0
+    assert world.value("bonsai_requests_in_flight") == 0
     assert world.value("bonsai_batch_rows_count") == 2
     assert world.value("bonsai_batch_rows_sum") == 5
+
+
+def test_a_batch_that_leaves_something_behind_was_full() -> None:
+    world = World(max_batch_rows=2)
+    for _ in range(3):
+        world.submit()
+    world.drain()
+    assert world.value("bonsai_batches_total", reason="full") == 1
+    assert world.value("bonsai_batches_total", reason="idle") == 1
+
+
+def test_pending_requests_are_those_that_wait() -> None:
+    world = World(max_batch_rows=2)
+    for _ in range(5):
+        world.submit()
+    world.turn()
+    assert world.load.pending == 3
+
+
+def test_a_split_request_that_runs_is_not_pending() -> None:
+    world = World(instances=3, max_batch_rows=2)
+    world.submit(6)
+    world.turn()
+    assert world.load.pending == 0
+
+
+def test_a_cancelled_request_that_still_runs_is_not_pending() -> None:
+    world = World()
+    world.cancel(world.submit())
+    gone, _ = world.submit(), world.submit()
+    world.turn()
+    world.cancel(gone)
+    assert world.load.pending == 0
+
+
+def test_it_is_idle_only_while_nothing_waits_and_nothing_runs() -> None:
+    world = World()
+    assert world.batcher.idle
+    world.submit()
+    assert not world.batcher.idle
+    world.turn()
+    assert not world.batcher.idle
+    world.complete()
+    assert world.batcher.idle

@@ -1,183 +1,129 @@
-"""What holds for every schedule: requests, completions, deadlines and changed limits in any order."""
+"""What holds for every schedule: requests, completions, cancels, deadlines and changed limits in any order."""
 
-import random
-from collections import defaultdict
-from collections.abc import Callable, Iterable
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.errors import DeadlineExceeded, ExecutionFailed, Overloaded
-from app.protocol.messages import Array, Tensors
-from tests.batching.world import ROWS_A_TICKET, Ticket, World, plus_half
+from tests.batching.schedule import EARLY, KEYS, Schedule, Step, check
+from tests.batching.world import STEADY
 
-Step = tuple[Any, ...]
-QUEUE_ROWS = 60
-KEYS = ("a", "b", None)
+KNEE = ((1, 1.0), (4, 1.5), (8, 8.0))
 
-submissions = st.tuples(
-    st.just("submit"), st.integers(1, 20), st.sampled_from(KEYS), st.none() | st.integers(0, 5), st.booleans()
+submission = st.tuples(
+    st.just("submit"),
+    st.integers(1, 20),
+    st.sampled_from(KEYS),
+    st.sampled_from([None, None, 0, 1, 3, 8, 100]),
+    st.sampled_from("xyz"),
+    st.integers(1, 3),
 )
-steps = st.lists(
-    submissions
+harmless = submission | st.tuples(st.just("turn")) | st.tuples(st.just("complete"), st.integers(0, 5))
+moving = (
+    submission
     | st.tuples(st.just("turn"))
     | st.tuples(st.just("complete"), st.integers(0, 5))
-    | st.tuples(st.just("wait"), st.integers(1, 5))
-    | st.tuples(st.just("limit"), st.integers(1, 12)),
-    max_size=60,
+    | st.tuples(st.just("wait"), st.sampled_from([0.25, 1.0, 5.0]))
+    | st.tuples(st.just("cancel"), st.integers(0, 9))
+)
+limits = st.tuples(st.just("limit"), st.integers(1, 12)) | st.tuples(st.just("resize"), st.integers(1, 4))
+failing = submission.map(lambda step: (*step, True))
+
+worlds = st.fixed_dictionaries(
+    {
+        "instances": st.integers(1, 3),
+        "max_batch_rows": st.integers(1, 12),
+        "costs": st.sampled_from([(), STEADY, KNEE]),
+    },
+    optional={"wide_costs": st.just(STEADY), "early": st.sampled_from([1e-9, EARLY])},
 )
 
 
-class Schedule:
-    """Plays steps on a world, and remembers which requests the model is to fail on."""
-
-    def __init__(self, instances: int, max_batch_rows: int, *, failures: bool) -> None:
-        self.bad: set[int] = set()
-        self.answered_at: dict[int, float] = {}
-        self.world = World(self._run, instances=instances, max_batch_rows=max_batch_rows, max_queue_rows=QUEUE_ROWS)
-        self._failures = failures
-
-    def play(self, schedule: Iterable[Step]) -> "Schedule":
-        for name, *arguments in schedule:
-            getattr(self, name)(*arguments)
-        self.world.drain()
-        return self
-
-    def submit(self, rows: int, key: str | None, patience: int | None, bad: bool) -> None:
-        number = len(self.world.tickets) + 1
-        if bad and self._failures:
-            self.bad.add(number)
-        try:
-            deadline = None if patience is None else self.world.now + patience
-            ticket = self.world.submit(rows, key=key, deadline=deadline)
-        except Overloaded:
-            self.bad.discard(number)  # the number goes to the next request
-            return
-        ticket.then = lambda: self.answered_at.setdefault(number, self.world.now)
-
-    def turn(self) -> None:
-        world = self.world
-        world.turn()
-        assert len(world.under_way) == world.count or world.value("bonsai_queue_rows") == 0, "an instance idles"
-        assert world.value("bonsai_queue_rows") <= QUEUE_ROWS
-
-    def complete(self, index: int) -> None:
-        if self.world.under_way:
-            self.world.complete(index % len(self.world.under_way))
-
-    def wait(self, seconds: int) -> None:
-        self.world.now += seconds
-
-    def limit(self, rows: int) -> None:
-        self.world.batcher.max_batch_rows = rows
-
-    def _run(self, inputs: Tensors) -> dict[str, Array]:
-        if self.bad & {int(row) // ROWS_A_TICKET for row in inputs["x"][:, 0]}:
-            raise ValueError("a row that the model fails on")
-        return plus_half(inputs)
+def play(steps: list[Step], options: dict[str, Any]) -> Schedule:
+    schedule = Schedule(**options).play(steps)
+    check(schedule)
+    return schedule
 
 
-def check(schedule: Schedule) -> None:
-    """Holds everything that must be true at the end of any schedule."""
-    world = schedule.world
-    assert world.batcher.idle
-    for ticket in world.tickets:
-        check_answer(schedule, ticket)
-    check_runs(world)
-    check_order(world)
+@settings(max_examples=150, deadline=None)
+@given(st.lists(moving, max_size=50), worlds)
+def test_every_schedule_keeps_the_promises(steps: list[Step], options: dict[str, Any]) -> None:
+    play(steps, options)
 
 
-def check_answer(schedule: Schedule, ticket: Ticket) -> None:
-    """Answered once, with its own rows; an error only where there is a reason."""
-    if isinstance(ticket.outcome, DeadlineExceeded):
-        assert ticket.deadline is not None
-        assert schedule.answered_at[ticket.number] >= ticket.deadline
-    elif isinstance(ticket.outcome, ExecutionFailed):
-        assert ticket.number in schedule.bad
-    else:
-        assert ticket.number not in schedule.bad
-        assert ticket.answered_right
-
-
-def check_runs(world: World) -> None:
-    """One shape a run, no run of several over budget, nothing after its deadline, what has no key alone and whole."""
-    tickets = {ticket.number: ticket for ticket in world.tickets}
-    tried: set[int] = set()
-    for run in world.runs:
-        members = [tickets[number] for number in run.tickets]
-        assert len({ticket.key for ticket in members}) == 1
-        if tried.isdisjoint(run.rows):  # half of a failed batch was measured by the limit of its time
-            assert len(members) == 1 or len(run.rows) <= run.budget
-        tried.update(run.rows)
-        assert all(ticket.deadline is None or run.time < ticket.deadline for ticket in members)
-        if members[0].key is None:
-            assert len(members) == 1
-            assert len(run.rows) == len(members[0].x)
-
-
-def check_order(world: World) -> None:
-    """Rows of one key begin to run in the order in which they arrived, those without a key too."""
-    begun: dict[object, list[int]] = defaultdict(list)
-    seen: set[int] = set()
-    tickets = {ticket.number: ticket for ticket in world.tickets}
-    for run in world.runs:
-        fresh = [row for row in run.rows if row not in seen]
-        begun[tickets[run.tickets[0]].key].extend(fresh)
-        seen.update(fresh)
-    for rows in begun.values():
-        assert rows == sorted(rows)
-
-
-@settings(max_examples=250, deadline=None)
-@given(steps, st.integers(1, 3), st.integers(1, 12))
-def test_every_schedule_keeps_the_promises(schedule: list[Step], instances: int, max_batch_rows: int) -> None:
-    check(Schedule(instances, max_batch_rows, failures=False).play(schedule))
-
-
-@settings(max_examples=250, deadline=None)
-@given(steps, st.integers(1, 3), st.integers(1, 12))
-def test_every_schedule_keeps_the_promises_where_runs_fail(
-    schedule: list[Step], instances: int, max_batch_rows: int
-) -> None:
-    check(Schedule(instances, max_batch_rows, failures=True).play(schedule))
+@settings(max_examples=150, deadline=None)
+@given(st.lists(moving | failing, max_size=50), worlds)
+def test_every_schedule_keeps_the_promises_where_runs_fail(steps: list[Step], options: dict[str, Any]) -> None:
+    play(steps, options)
 
 
 @settings(max_examples=100, deadline=None)
-@given(steps, st.integers(1, 3), st.integers(1, 12))
-def test_with_a_fixed_limit_no_run_of_a_shape_is_over_budget(
-    schedule: list[Step], instances: int, max_batch_rows: int
-) -> None:
-    fixed = [step for step in schedule if step[0] != "limit"]
-    world = Schedule(instances, max_batch_rows, failures=True).play(fixed).world
-    keys = {ticket.number: ticket.key for ticket in world.tickets}
-    assert all(len(run.rows) <= max_batch_rows for run in world.runs if keys[run.tickets[0]] is not None)
+@given(st.lists(moving | failing | limits, max_size=50), worlds)
+def test_every_schedule_keeps_the_promises_where_limits_change(steps: list[Step], options: dict[str, Any]) -> None:
+    play(steps, options)
 
 
-def traffic(seed: int, requests: int) -> Iterable[Step]:
-    """A long random schedule, with about as many rows as the instances can run."""
-    random_ = random.Random(seed)
-    choose: dict[str, Callable[[], Step]] = {
-        "submit": lambda: (
-            "submit",
-            random_.choice((1, 1, 1, 2, 3, 20)),
-            random_.choice(KEYS),
-            random_.choice((None, None, 2, 8)),
-            random_.random() < 0.05,
-        ),
-        "turn": lambda: ("turn",),
-        "complete": lambda: ("complete", random_.randrange(5)),
-        "wait": lambda: ("wait", 1),
-        "limit": lambda: ("limit", random_.randint(1, 12)),
-    }
-    names = random_.choices(list(choose), weights=(40, 25, 25, 9, 1), k=requests * 5 // 2)
-    return (choose[name]() for name in names)
+class Delayed(Schedule):
+    """An instance may idle until the delay ends."""
+
+    def _check_busy(self) -> None: ...
 
 
-@pytest.mark.parametrize("failures", [False, True])
-@pytest.mark.parametrize("seed", range(2))
-def test_long_traffic_keeps_the_promises(seed: int, failures: bool) -> None:
-    schedule = Schedule(instances=2, max_batch_rows=8, failures=failures).play(traffic(seed, requests=10_000))
-    assert len(schedule.world.tickets) > 5_000
+@settings(max_examples=100, deadline=None)
+@given(st.lists(moving | failing | limits, max_size=50), worlds)
+def test_every_schedule_keeps_the_promises_with_a_delay(steps: list[Step], options: dict[str, Any]) -> None:
+    check(Delayed(**{**options, "max_queue_delay_ms": 500.0}).play(steps))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(moving | failing, max_size=50), st.integers(1, 12))
+def test_every_schedule_keeps_the_promises_on_an_inline_model(steps: list[Step], max_batch_rows: int) -> None:
+    play(steps, {"inline": True, "max_batch_rows": max_batch_rows})
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(harmless, max_size=50), worlds)
+def test_where_nothing_goes_wrong_everybody_gets_an_answer(steps: list[Step], options: dict[str, Any]) -> None:
+    patient = [(*step[:3], None, *step[4:]) if step[0] == "submit" else step for step in steps]
+    world = play(patient, {**options, "max_batch_rows": 8}).world
+    assert all(ticket.answered_right for ticket in world.tickets if not _was_displaced(ticket))
+
+
+def _was_displaced(ticket: Any) -> bool:
+    return getattr(ticket.outcome, "reason", None) == "queue_full"
+
+
+fates = st.lists(st.sampled_from(["well", "well", "bad", "cancel", "late"]), min_size=1, max_size=16)
+
+
+@settings(max_examples=200, deadline=None)
+@given(fates, st.integers(1, 3), st.integers(0, 12))
+def test_only_culprits_fail_whoever_leaves_meanwhile(names: list[str], instances: int, leaves_after: int) -> None:
+    schedule = Schedule(instances=1, max_batch_rows=16)
+    schedule.submit(key=None)
+    schedule.turn()
+    for name in names:
+        schedule.submit(within=5 if name == "late" else None, bad=name == "bad")
+    schedule.resize(instances)
+    for _ in range(leaves_after):
+        schedule.complete(0)
+    schedule.wait(10)
+    for number, name in enumerate(names):
+        if name == "cancel":
+            schedule.cancel(len(names) - 1 - number)
+    schedule.play([])
     check(schedule)
+    for ticket, name in zip(schedule.world.tickets[1:], names, strict=True):
+        if name in ("well", "bad"):
+            assert ticket.answered_right if name == "well" else ticket.error
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.booleans(), min_size=1, max_size=64))
+def test_the_search_for_culprits_takes_few_runs(bad: list[bool]) -> None:
+    schedule = Schedule(max_batch_rows=64, max_queue_rows=64, instances=1)
+    for is_bad in bad:
+        schedule.submit(bad=is_bad)
+    schedule.play([])
+    check(schedule)
+    assert len(schedule.world.runs) <= 1 + 2 * sum(bad) * len(bad).bit_length()

@@ -1,13 +1,12 @@
 """Requests larger than a batch: split, run in parts, answered as one."""
 
-from collections.abc import Callable
-
 import pytest
 
 from app.batching.batch import Entry
 from app.errors import DeadlineExceeded, ExecutionFailed
-from app.protocol.messages import Array, Tensors
-from tests.batching.world import World, breaks_on
+from app.protocol.messages import Array, Inputs
+from tests.batching.models import Model, breaks_on, plus_half
+from tests.batching.world import World
 
 
 @pytest.mark.parametrize(
@@ -46,14 +45,14 @@ def test_a_split_request_counts_as_all_its_rows() -> None:
     assert world.value("bonsai_queue_rows") == 7
 
 
-def failing_runs(*numbers: int) -> Callable[[Tensors], dict[str, Array]]:
+def failing_runs(*numbers: int) -> Model:
     """A model whose runs with these numbers (from 0) raise."""
     count = iter(range(1000))
 
-    def run(inputs: Tensors) -> dict[str, Array]:
+    def run(inputs: Inputs) -> dict[str, Array]:
         if next(count) in numbers:
             raise ExecutionFailed(f"run failed with {len(inputs['x'])} rows")
-        return {"y": inputs["x"] + 0.5}
+        return plus_half(inputs)
 
     return run
 
@@ -72,22 +71,37 @@ def test_a_failing_part_fails_the_request_once(failing: tuple[int, ...], order: 
 
 def test_a_part_that_expires_expires_the_request_once() -> None:
     world = World(max_batch_rows=2)
-    ticket = world.submit(6, deadline=world.now + 5)
-    world.turn()
-    world.now += 10
+    ticket = world.submit(6, within=5)
+    world.wait(10)
     world.drain()
     assert isinstance(ticket.error, DeadlineExceeded)
+    assert ticket.answered_at == 1005.0
+    assert world.value("bonsai_deadline_misses_total") == 1
     assert len(world.runs) == 1
     assert world.batcher.idle
 
 
+def test_a_part_that_comes_late_is_not_joined() -> None:
+    world = World(max_batch_rows=2)
+    ticket = world.submit(4, within=5)
+    world.turn()
+    world.complete()
+    world.now += 10
+    world.complete()
+    world.drain()
+    assert isinstance(ticket.error, DeadlineExceeded)
+    assert len(ticket.outcomes) == 1
+
+
 def test_a_part_that_fails_and_one_that_expires_are_one_answer() -> None:
     world = World(failing_runs(0), max_batch_rows=2)
-    ticket = world.submit(4, deadline=world.now + 5)
+    ticket = world.submit(4, within=5)
     world.turn()
-    world.now += 10
+    world.complete()
+    world.wait(10)
     world.drain()
     assert isinstance(ticket.error, ExecutionFailed)
+    assert world.value("bonsai_deadline_misses_total") == 0
 
 
 def test_neighbours_of_a_part_that_fails_are_answered() -> None:
@@ -118,7 +132,7 @@ def test_a_part_of_a_failed_request_is_not_tried_again() -> None:
 def test_parts_whose_answers_do_not_fit_together_fail_the_request() -> None:
     widths = iter((1, 2))
 
-    def run(inputs: Tensors) -> dict[str, Array]:
+    def run(inputs: Inputs) -> dict[str, Array]:
         return {"y": inputs["x"].repeat(next(widths), axis=1)}
 
     world = World(run, max_batch_rows=2)
@@ -130,8 +144,39 @@ def test_parts_whose_answers_do_not_fit_together_fail_the_request() -> None:
 def test_every_input_is_split_at_the_same_rows() -> None:
     world = World()
     whole = world.submit(5)
-    world.drain()
     entry = Entry({"a": whole.x, "b": -whole.x}, 5, "k", whole.outcomes.append, whole.timings)
-    parts = entry.split(2)
+    parts = entry.split(2, lambda entry, outcome: None, lambda part: None)
     assert [part.rows for part in parts] == [2, 2, 1]
     assert all((part.inputs["a"] == -part.inputs["b"]).all() for part in parts)
+
+
+def test_parts_keep_the_deadline_level_client_and_key_of_the_whole() -> None:
+    world = World(max_batch_rows=2)
+    whole = world.submit(3, key="a", within=5, level=3, client="c").entry
+    of = [(part.key, part.deadline, part.level, part.client) for part in (whole, *whole.parts)]
+    assert of == [("a", 1005.0, 3, "c")] * 3
+
+
+def test_a_split_request_does_not_overtake_the_one_before_it() -> None:
+    world = World(max_batch_rows=2)
+    for rows in (1, 4, 1):
+        world.submit(rows)
+    world.drain()
+    assert world.batches() == [[1], [2], [2], [3]]
+
+
+def test_a_split_request_is_one_request_in_flight() -> None:
+    world = World(instances=2, max_batch_rows=2)
+    world.submit(7)
+    world.turn()
+    assert world.value("bonsai_requests_in_flight") == 1
+    world.drain()
+    assert world.value("bonsai_requests_in_flight") == 0
+
+
+def test_the_rows_of_one_client_s_split_request_do_not_keep_another_client_waiting() -> None:
+    world = World(max_batch_rows=2)
+    world.submit(20, client="a")
+    world.submit(2, client="b")
+    world.drain()
+    assert world.batches()[1] == [2]

@@ -1,82 +1,26 @@
 """A batcher on a virtual clock: the test decides when a turn ends, when a run completes and what time it is."""
 
+import heapq
+import itertools
 from collections import deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from app.batching.batch import Entry, Outcome
-from app.batching.batcher import DynamicBatcher, Result
-from app.errors import BonsaiError
-from app.protocol.messages import Array, Tensors, Timings
+from app.batching.batcher import DynamicBatcher
+from app.batching.cost import Costs, Measured
+from app.batching.padding import Padding
+from app.batching.runs import Result, Runs
+from app.contract.deployment import Limits
+from app.protocol.messages import DEFAULT_PRIORITY, Halt, Inputs, Outputs, Tensors, Timings
+from app.telemetry.load import Load
 from app.telemetry.metrics import Metrics
+from tests.batching.models import ROWS_A_TICKET, Model, numbers, plus_half
+from tests.batching.records import Flight, Run, Ticket
 
-ROWS_A_TICKET = 1000
-"""Row r of ticket t carries the number t * ROWS_A_TICKET + r, so that every row is known wherever it turns up."""
-
-
-def plus_half(inputs: Tensors) -> dict[str, Array]:
-    """The default model: an answer tells which row it belongs to."""
-    return {"y": inputs["x"] + 0.5}
-
-
-def breaks_on(*tickets: int, error: type[Exception] = ValueError) -> Callable[[Tensors], dict[str, Array]]:
-    """A model that raises whenever a row of these tickets is among its inputs."""
-
-    def run(inputs: Tensors) -> dict[str, Array]:
-        if set(tickets) & {int(row) // ROWS_A_TICKET for row in inputs["x"][:, 0]}:
-            raise error("secret of the graph")
-        return plus_half(inputs)
-
-    return run
-
-
-@dataclass
-class Ticket:
-    """A submitted request and everything that it was answered with."""
-
-    number: int
-    x: Array
-    key: Hashable | None
-    deadline: float | None
-    timings: Timings
-    outcomes: list[Outcome] = field(default_factory=list)
-    then: Callable[[], object] = lambda: None
-    """What the waiter does when its answer comes."""
-
-    def reply(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
-        self.then()
-
-    @property
-    def outcome(self) -> Outcome:
-        assert len(self.outcomes) == 1, f"ticket {self.number} was answered {len(self.outcomes)} times"
-        return self.outcomes[0]
-
-    @property
-    def error(self) -> BonsaiError:
-        assert isinstance(self.outcome, BonsaiError), f"ticket {self.number} got an answer"
-        return self.outcome
-
-    @property
-    def answered_right(self) -> bool:
-        """Its own rows, all of them, in order."""
-        assert not isinstance(self.outcome, BonsaiError), repr(self.outcome)
-        return np.array_equal(self.outcome["y"], self.x + 0.5)
-
-
-@dataclass
-class Run:
-    """One run of the model: when it began, and the numbers of its rows."""
-
-    time: float
-    rows: list[int]
-    budget: int
-
-    @property
-    def tickets(self) -> list[int]:
-        return sorted({row // ROWS_A_TICKET for row in self.rows})
+STEADY: Measured = ((1, 1.0), (8, 8.0))
+"""A row takes a second; batching gains nothing."""
 
 
 class World:
@@ -84,76 +28,190 @@ class World:
 
     def __init__(
         self,
-        run: Callable[[Tensors], Tensors] = plus_half,
+        model: Model = plus_half,
         *,
         instances: int = 1,
-        max_batch_rows: int = 8,
-        max_queue_rows: int = 1000,
+        takes: Callable[[Run], float] | None = None,
+        costs: Measured = (),
+        wide_costs: Measured | None = None,
+        padding: Padding | None = None,
+        inline: bool = False,
+        early: float = 0.0,
+        **limits: float,
     ) -> None:
+        """`takes` says how long a run lasts; without it runs last until `complete`. Timers ring `early` seconds before
+        their instant, as those of an event loop may."""
         self.now = 1000.0
         self.count = instances
         self.runs: list[Run] = []
+        self.starts = 0
+        """Of runs, also those that failed before the model was called."""
         self.tickets: list[Ticket] = []
-        self.under_way: list[tuple[Result, Callable[[Result], None]]] = []
-        metrics = Metrics()
-        self._registry = metrics.registry
-        self._callbacks: deque[Callable[[], None]] = deque()
-        self._model = run
+        self.under_way: list[Flight] = []
+        self.events = itertools.count()
+        self._model = model
+        self._takes = takes
+        self._is_inline = inline
+        self._early = early
+        self._soon: deque[Callable[[], None]] = deque()
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._metrics = metrics = Metrics()
+        has_wide = wide_costs is not None
+        self.runs_of = Runs(
+            lambda inputs, halt=None: self._run(inputs, halt, is_wide=False),
+            Costs(costs),
+            (lambda inputs, halt=None: self._run(inputs, halt, is_wide=True)) if has_wide else None,
+            Costs(wide_costs or ()),
+            padding,
+        )
+        self.limits = Limits(**{"max_batch_rows": 8, "max_queue_rows": 1000, **limits})
         self.batcher = DynamicBatcher(
-            self._run,
+            self.runs_of,
             self,
-            max_batch_rows=max_batch_rows,
-            max_queue_rows=max_queue_rows,
+            self.limits,
             clock=lambda: self.now,
-            call_soon=self._callbacks.append,
+            scheduler=self,
             metrics=metrics.of("m", 1),
         )
 
-    def submit(self, rows: int = 1, *, key: Hashable | None = "k", deadline: float | None = None) -> Ticket:
-        """A request; its deadline is an absolute instant of the virtual clock."""
+    def limit(self, **limits: float) -> None:
+        """Changes limits live."""
+        self.limits = Limits(**{**self.limits.model_dump(), **limits})
+        self.batcher.apply(self.limits, self)
+
+    def resize(self, instances: int) -> None:
+        """Changes the number of instances live."""
+        self.count = instances
+        self.batcher.apply(self.limits, self)
+
+    def submit(
+        self,
+        rows: int = 1,
+        *,
+        key: Hashable | None = "k",
+        within: float | None = None,
+        client: Hashable = "",
+        level: int = DEFAULT_PRIORITY,
+        length: int = 1,
+    ) -> Ticket:
+        """A request whose deadline is `within` seconds. Raises what the batcher refuses it with."""
         number = len(self.tickets) + 1
-        x = (number * ROWS_A_TICKET + np.arange(rows, dtype=np.float64)).reshape(rows, 1)
-        ticket = Ticket(number, x, key, deadline, Timings(received=self.now))
-        entry = Entry({"x": x}, rows, key, ticket.reply, ticket.timings, deadline)
+        x = np.zeros((rows, length))
+        x[:, 0] = number * ROWS_A_TICKET + np.arange(rows)
+        deadline = None if within is None else self.now + within
+
+        def reply(outcome: Outcome) -> None:
+            ticket.outcomes.append(outcome)
+            ticket.answered_at = self.now
+            ticket.then()
+
+        entry = Entry({"x": x}, rows, key, reply, Timings(self.now), deadline, level, client, length)
+        ticket = Ticket(number, x, entry, level, self.now)
         self.batcher.submit(entry)
         self.tickets.append(ticket)
         return ticket
 
+    def cancel(self, ticket: Ticket) -> None:
+        if not ticket.outcomes and ticket.cancelled is None:
+            ticket.cancelled = next(self.events)
+        self.batcher.cancel(ticket.entry)
+
     def turn(self) -> None:
-        """One turn of the loop: the callbacks that were there when it began."""
-        for _ in range(len(self._callbacks)):
-            self._callbacks.popleft()()
+        """One turn of the loop: the callbacks that were there when it began, and the timers that are due."""
+        self._ring()
+        for _ in range(len(self._soon)):
+            self._soon.popleft()()
+
+    def settle(self) -> None:
+        """Turns until none is asked for."""
+        while self._is_awake:
+            self.turn()
+
+    def wait(self, seconds: float) -> None:
+        """Lets time pass, and takes the turns that are asked for on the way, each at its instant."""
+        end = self.now + seconds
+        self.settle()
+        while self._timers and self._timers[0][0] <= end:
+            self._sleep()
+            self.settle()
+        self.now = end
 
     def complete(self, index: int = 0) -> None:
         """Delivers the result of a run that is under way; 0 is the oldest."""
-        result, done = self.under_way.pop(index)
-        done(result)
+        self.under_way.pop(index).land()
 
     def drain(self) -> None:
-        """Turns and completes until nothing is left to do."""
-        while self._callbacks or self.under_way:
-            self.turn()
-            if self.under_way:
+        """Turns, completes and lets time pass until nothing is left to do."""
+        while self._is_awake or not self.batcher.idle:
+            if self._is_awake:
+                self.turn()
+            elif self.under_way and self._takes is None:
                 self.complete()
+            else:
+                self._sleep()
 
-    def start(self, work: Callable[[], list[Tensors]], done: Callable[[Result], None]) -> None:
-        """The executor: the work runs at once, its result waits for `complete`."""
-        assert len(self.under_way) < self.count, "more runs at once than instances"
-        try:
-            result: Result = work()
-        except BaseException as error:  # noqa: BLE001 - an executor delivers whatever was raised
-            result = error
-        self.under_way.append((result, done))
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self._soon.append(callback)
 
-    def value(self, sample: str) -> float:
+    def call_at(self, when: float, callback: Callable[[], None]) -> None:
+        rings = max(when - self._early, self.now + self._early / 10)  # not again within the same instant
+        heapq.heappush(self._timers, (rings, next(self.events), callback))
+
+    def start(self, work: Callable[[], Outputs], done: Callable[[Result], None]) -> None:
+        """The executor: the work runs at once, its result waits for `complete` or for the time that it takes."""
+        flight = self._fly(work, done)
+        if self._is_inline:
+            self.now += 0.0 if self._takes is None or flight.run is None else self._takes(flight.run)
+            flight.land()
+            return
+        flight.slots = self.count if flight.is_wide else 1
+        assert sum(one.slots for one in self.under_way) + flight.slots <= self.count, "more runs than instances"
+        self.under_way.append(flight)
+        if self._takes is not None:
+            seconds = 0.0 if flight.run is None else self._takes(flight.run)
+            self.call_at(self.now + seconds, lambda: self.complete(self.under_way.index(flight)))
+
+    def value(self, sample: str, **labels: str) -> float:
         """A sample of the batcher's metrics, by its exposed name."""
-        return self._registry.get_sample_value(sample, {"model": "m", "version": "1"}) or 0.0
+        return self._metrics.registry.get_sample_value(sample, {"model": "m", "version": "1", **labels}) or 0.0
 
     def batches(self) -> list[list[int]]:
         """Tickets of every run so far."""
         return [run.tickets for run in self.runs]
 
-    def _run(self, inputs: Tensors) -> Tensors:
-        rows = [int(row) for row in inputs["x"][:, 0]]
-        self.runs.append(Run(self.now, rows, self.batcher.max_batch_rows))
+    @property
+    def load(self) -> Load:
+        """What the batcher has to do, as a scrape reads it."""
+        return self._metrics.loads_now.by_model["m", "1"]()
+
+    @property
+    def timers(self) -> int:
+        return len(self._timers)
+
+    @property
+    def _is_awake(self) -> bool:
+        return bool(self._soon) or bool(self._timers and self._timers[0][0] <= self.now)
+
+    def _ring(self) -> None:
+        while self._timers and self._timers[0][0] <= self.now:
+            self._soon.append(heapq.heappop(self._timers)[2])
+
+    def _sleep(self) -> None:
+        assert self._timers, "something waits and nothing will wake it"
+        self.now = max(self.now, self._timers[0][0])
+
+    def _fly(self, work: Callable[[], Outputs], done: Callable[[Result], None]) -> Flight:
+        self.starts += 1
+        before = len(self.runs)
+        try:
+            result: Result = work()
+        except BaseException as error:  # noqa: BLE001 - an executor delivers whatever was raised
+            result = error
+        return Flight(self.runs[before] if len(self.runs) > before else None, result, done)
+
+    def _run(self, inputs: Inputs, halt: Halt | None, *, is_wide: bool) -> Tensors:
+        assert halt is not None
+        shape = np.shape(inputs["x"])
+        run = Run(self.now, next(self.events), numbers(inputs), shape, self.limits, is_wide, halt)
+        self.runs.append(run)
         return self._model(inputs)

@@ -25,7 +25,7 @@ allow_fallback = true
 instances = 3
 threads = 4
 default_version = 7
-limits = { max_batch_rows = 8, max_queue_rows = 64, slo_ms = 50 }
+limits = { max_batch_rows = 8, max_queue_rows = 64, max_queue_delay_ms = 2, max_padded_size = 512, slo_ms = 50 }
 """
 
 
@@ -51,7 +51,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         instances=3,
         threads=4,
         default_version=7,
-        limits=Limits(max_batch_rows=8, max_queue_rows=64, slo_ms=50.0),
+        limits=Limits(max_batch_rows=8, max_queue_rows=64, max_queue_delay_ms=2.0, max_padded_size=512, slo_ms=50.0),
     )
 
 
@@ -61,7 +61,7 @@ def test_a_model_without_a_table_is_run_as_the_defaults_say(tmp_path: Path) -> N
 
 def test_a_models_table_does_not_inherit_from_the_defaults(tmp_path: Path) -> None:
     """What it leaves out is the built-in default: a table stands for itself."""
-    assert read(tmp_path, "[defaults]\ninstances = 2\n[models.flowers]\ndevice = 1\n").of("flowers").instances == 1
+    assert read(tmp_path, "[defaults]\ninstances = 2\n[models.flowers]\ndevice = 1\n").of("flowers").instances is None
 
 
 @pytest.mark.parametrize("text", [None, "", "# nothing\n"], ids=["no file", "empty", "a comment"])
@@ -90,6 +90,9 @@ WRONG = {
     "version 0": ("[defaults]\ndefault_version = 0", "defaults.default_version"),
     "no rows": ("[defaults.limits]\nmax_batch_rows = 0", "defaults.limits.max_batch_rows"),
     "no queue": ("[defaults.limits]\nmax_queue_rows = 0", "defaults.limits.max_queue_rows"),
+    "a negative delay": ("[defaults.limits]\nmax_queue_delay_ms = -1", "defaults.limits.max_queue_delay_ms"),
+    "a delay of inf": ("[defaults.limits]\nmax_queue_delay_ms = inf", "defaults.limits.max_queue_delay_ms"),
+    "no padded size": ("[defaults.limits]\nmax_padded_size = 0", "defaults.limits.max_padded_size"),
     "no time": ("[defaults.limits]\nslo_ms = 0", "defaults.limits.slo_ms"),
     "time nan": ("[defaults.limits]\nslo_ms = nan", "defaults.limits.slo_ms"),
     "half a row": ("[defaults.limits]\nmax_batch_rows = 1.5", "defaults.limits.max_batch_rows"),

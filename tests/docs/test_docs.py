@@ -12,9 +12,9 @@ from prometheus_client.metrics import MetricWrapperBase
 from app.api.status import STATUS
 from app.cli import SCHEMAS
 from app.cli import app as commands
+from app.contract.deployment import Deployment, Limits
 from app.main import create_app
 from app.settings import NOT_OURS, PREFIX, Settings
-from app.telemetry.histogram import Histogram
 from app.telemetry.metrics import Metrics
 from tests.openapi import document
 from training.cli import commands as training_commands
@@ -59,13 +59,32 @@ def test_metrics() -> None:
 
 
 def test_metric_labels() -> None:
+    metrics = Metrics()
+    labels = {
+        family.name + ("_total" if family.type == "counter" else ""): family._labelnames  # type: ignore[attr-defined]
+        for family in metrics.registry.collect()
+        if hasattr(family, "_labelnames")  # one that a collector of ours made
+    }
+    for metric in vars(metrics).values():
+        if isinstance(metric, MetricWrapperBase):
+            labels[metric._name + ("_total" if metric._type == "counter" else "")] = metric._labelnames
     documented = {row[0].strip("`"): row[2] for row in rows("metrics.md") if row[0].startswith("`")}
-    for metric in vars(Metrics()).values():
-        if isinstance(metric, Histogram):
-            assert documented[metric.name] == ", ".join(metric.label_names)
-        elif isinstance(metric, MetricWrapperBase):
-            name = metric._name + ("_total" if metric._type == "counter" else "")
-            assert documented[name] == ", ".join(metric._labelnames)
+    assert documented == {name: ", ".join(names) for name, names in labels.items() if not name.startswith("process_")}
+
+
+@pytest.mark.parametrize("room", [Deployment, Limits], ids=["deployment", "limits"])
+def test_every_deployment_field_has_a_row_with_its_default(room: type[Deployment] | type[Limits]) -> None:
+    documented = {row[0].strip("`"): row[1].strip("`") for row in rows("models.md")}
+    prefix = "limits." if room is Limits else ""
+    for name, field in room.model_fields.items():
+        if name != "limits":
+            written = json.dumps(field.default).strip('"').removesuffix(".0")
+            assert documented[prefix + name] == ("" if field.default is None else written), name
+
+
+def test_no_deployment_field_is_documented_that_is_not_there() -> None:
+    fields = {*Deployment.model_fields, *(f"limits.{name}" for name in Limits.model_fields)} - {"limits"}
+    assert {row[0].strip("`") for row in rows("models.md") if row[0].startswith("`")} == fields
 
 
 def test_endpoints(models: Path) -> None:

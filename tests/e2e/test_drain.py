@@ -65,7 +65,7 @@ def taken_in(server: Server) -> float:
     exposition = httpx.get(f"{server.url}/metrics").text
     answered = value(exposition, "bonsai_requests_total", model="slow", version="1", code="ok")
     assert answered < CONNECTIONS / 2, "too fast a model for this test"
-    return answered + value(exposition, "bonsai_requests_in_flight")
+    return answered + value(exposition, "bonsai_requests_in_flight", model="slow", version="1")
 
 
 def test_requests_under_way_are_answered_and_later_ones_refused(server: Server, connect: Connect) -> None:

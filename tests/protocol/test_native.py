@@ -8,8 +8,8 @@ import pytest
 
 from app.contract.tensors import InputSpec, OutputSpec, Signature
 from app.protocol import native
-from app.protocol.messages import InferResponse, Timings
-from tests.protocol.bodies import native_inputs, native_request, refusal, signature
+from app.protocol.messages import Timings
+from tests.protocol.bodies import encoded, native_inputs, native_request, refusal, signature
 
 ROW = [[1, 2, 3]]
 LABELLED = signature("FP32", (-1, 3), labels=("a", "b", "c"))
@@ -33,6 +33,11 @@ def test_every_member_is_read() -> None:
         {"model": "m", "version": 2, "inputs": ROW, "parameters": {"timeout_ms": 1500, "top_k": 2}}
     )
     assert (request.model, request.version, request.timeout, request.top_k) == ("m", "2", 1.5, 2)
+
+
+@pytest.mark.parametrize(("parameters", "priority"), [({}, 2), *(({"priority": n}, n or 2) for n in range(4))])
+def test_a_priority_is_1_to_3_and_0_stands_for_the_default(parameters: dict[str, int], priority: int) -> None:
+    assert native_request({"inputs": ROW, "parameters": parameters}).priority == priority
 
 
 @pytest.mark.parametrize(
@@ -93,6 +98,13 @@ BODIES = {
     "timeout a string": ({"inputs": ROW, "parameters": {"timeout_ms": "5"}}, "parameters.timeout_ms"),
     "timeout a bool": ({"inputs": ROW, "parameters": {"timeout_ms": True}}, "parameters.timeout_ms"),
     "timeout 1e999": (b'{"inputs": [], "parameters": {"timeout_ms": 1e999}}', "parameters.timeout_ms"),
+    "priority -1": ({"inputs": ROW, "parameters": {"priority": -1}}, "parameters.priority"),
+    "priority 4": ({"inputs": ROW, "parameters": {"priority": 4}}, "parameters.priority"),
+    "priority 2^63": ({"inputs": ROW, "parameters": {"priority": 2**63}}, "parameters.priority"),
+    "priority a fraction": ({"inputs": ROW, "parameters": {"priority": 1.5}}, "parameters.priority"),
+    "priority a string": ({"inputs": ROW, "parameters": {"priority": "1"}}, "parameters.priority"),
+    "priority a bool": ({"inputs": ROW, "parameters": {"priority": True}}, "parameters.priority"),
+    "priority null": ({"inputs": ROW, "parameters": {"priority": None}}, "parameters.priority"),
     "top_k 0": ({"inputs": ROW, "parameters": {"top_k": 0}}, "parameters.top_k"),
     "top_k a fraction": ({"inputs": ROW, "parameters": {"top_k": 1.5}}, "parameters.top_k"),
     "top_k a bool": ({"inputs": ROW, "parameters": {"top_k": True}}, "parameters.top_k"),
@@ -156,13 +168,13 @@ def answer(given: Signature, timings: Timings, top_k: int | None = None, **outpu
     parameters = {} if top_k is None else {"top_k": top_k}
     request = native_request({"inputs": ROW, "parameters": parameters})
     arrays = {name: np.array(values, np.float32) for name, values in outputs.items()}
-    response = InferResponse("m", 2, given, "CPUExecutionProvider", arrays, timings)
-    document: dict[str, Any] = json.loads(native.encode(request, response))
+    request.timings = timings
+    document: dict[str, Any] = json.loads(encoded(native.encode, request, given, arrays).body)
     return document
 
 
 def test_an_answer_has_these_members_and_no_predictions_without_labels() -> None:
-    document = answer(signature(), Timings(1.0, 1.001, 1.003, 1.007), y=[[1, 2, 3]])
+    document = answer(signature(), Timings(1.0, decoded=1.001, started=1.003, computed=1.007), y=[[1, 2, 3]])
     assert document == {
         "model": "m",
         "version": 2,

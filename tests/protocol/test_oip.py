@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from app.contract.tensors import InputSpec, OutputSpec, Signature
-from app.errors import InvalidInput
+from app.errors import NotRepresentable
 from app.protocol import oip
-from app.protocol.messages import InferResponse, Timings
-from tests.protocol.bodies import oip_inputs, oip_request, refusal, signature, tensor
+from tests.protocol.bodies import encoded, oip_inputs, oip_request, refusal, signature, tensor
 
 GOOD = tensor([1, 2, 3], [1, 3])
 
@@ -80,13 +79,23 @@ REFUSED = {
     "timeout fraction": (with_parameters(timeout=1.5), "parameters.timeout"),
     "timeout negative": (with_parameters(timeout=-1), "parameters.timeout"),
     "timeout 1e400": (b'{"parameters": {"timeout": 1%s}, "inputs": [%s]}', "parameters.timeout"),
+    "priority -1": (with_parameters(priority=-1), "parameters.priority: expected an integer from 0 (default) to 3"),
+    "priority 4": (with_parameters(priority=4), "parameters.priority"),
+    "priority a fraction": (with_parameters(priority=1.5), "parameters.priority"),
+    "priority 1.0": (with_parameters(priority=1.0), "parameters.priority"),
+    "priority a string": (with_parameters(priority="1"), "parameters.priority"),
+    "priority a bool": (with_parameters(priority=True), "parameters.priority"),
     "priority 2^63": (with_parameters(priority=2**63), "parameters.priority"),
     "sequence_id on stateless": (with_parameters(sequence_id=1), "parameters.sequence_id"),
     "sequence_id 0": (with_parameters(sequence_id=0), "parameters.sequence_id"),
     "sequence_start": (with_parameters(sequence_start=True), "parameters.sequence_start"),
     "sequence_end": (with_parameters(sequence_end=True), "parameters.sequence_end"),
-    "binary_data_output": (with_parameters(binary_data_output=True), "parameters.binary_data_output"),
-    "binary_data_size": (changed(parameters={"binary_data_size": 12}), "inputs[0].parameters.binary_data_size"),
+    "binary_data_output no bool": (with_parameters(binary_data_output=1), "parameters.binary_data_output"),
+    "data and binary_data_size": (changed(parameters={"binary_data_size": 12}), "inputs[0].data"),
+    "binary_data_size without bytes": (
+        {"inputs": [{**without("data")["inputs"][0], "parameters": {"binary_data_size": 12}}]},
+        "inputs[0].parameters.binary_data_size",
+    ),
     "shared memory in": (
         changed(parameters={"shared_memory_region": "r"}),
         "inputs[0].parameters.shared_memory_region",
@@ -96,7 +105,14 @@ REFUSED = {
     "dup output": ({"inputs": [GOOD], "outputs": [{"name": "y"}, {"name": "y"}]}, "outputs"),
     "outputs null": ({"inputs": [GOOD], "outputs": None}, "outputs"),
 }
-for member in ("shared_memory_region", "shared_memory_offset", "shared_memory_byte_size", "classification"):
+for member in (
+    "shared_memory_region",
+    "shared_memory_offset",
+    "shared_memory_byte_size",
+    "classification",
+    "binary_data_size",
+    "binary_data",
+):
     REFUSED[f"output {member}"] = (
         {"inputs": [GOOD], "outputs": [{"name": "y", "parameters": {member: 1}}]},
         f"outputs[0].parameters.{member}",
@@ -142,6 +158,11 @@ def test_a_timeout_is_in_microseconds_and_0_is_none(microseconds: int, seconds: 
     assert timeout == (None if seconds is None else pytest.approx(seconds))
 
 
+@pytest.mark.parametrize(("parameters", "priority"), [({}, 2), *(({"priority": n}, n or 2) for n in range(4))])
+def test_a_priority_is_1_to_3_and_0_stands_for_the_default(parameters: dict[str, int], priority: int) -> None:
+    assert oip_request(with_parameters(**parameters)).priority == priority
+
+
 def test_without_a_timeout_there_is_none() -> None:
     assert oip_request({"inputs": [GOOD]}).timeout is None
 
@@ -166,6 +187,22 @@ def test_outputs_are_asked_for_by_name_in_order_and_all_by_default(
     assert oip_request(document).outputs == names
 
 
+@pytest.mark.parametrize(
+    ("asked", "answered"), [([], ["a", "b"]), (["b"], ["b"]), (["b", "a"], ["b", "a"]), (["a", "b"], ["a", "b"])]
+)
+def test_only_the_outputs_asked_for_are_answered_in_that_order(asked: list[str], answered: list[str]) -> None:
+    two = Signature(
+        inputs=signature().inputs,
+        outputs=tuple(OutputSpec(name=name, datatype="FP32", shape=(-1, 1)) for name in ("a", "b")),
+    )
+    request = oip_request({"inputs": [GOOD], "outputs": [{"name": name} for name in asked]})
+    outputs = {"a": np.array([[1]], np.float32), "b": np.array([[2]], np.float32)}
+    document = json.loads(encoded(oip.encode, request, two, outputs).body)
+    assert [(output["name"], output["data"]) for output in document["outputs"]] == [
+        (name, outputs[name].ravel().tolist()) for name in answered
+    ]
+
+
 def test_a_missing_input_is_named() -> None:
     two = Signature(
         inputs=tuple(InputSpec(name=name, datatype="FP32", shape=(-1, 3)) for name in ("x", "other")),
@@ -183,8 +220,7 @@ def written(document: Any, array: Any = None, given: Signature | None = None) ->
     """The answer to a body, when the model gave this array for y."""
     given = given or signature()
     outputs = {"y": np.zeros((1, 3), np.float32) if array is None else array}
-    response = InferResponse("m", 2, given, "CPUExecutionProvider", outputs, Timings(0.0))
-    answer: dict[str, Any] = json.loads(oip.encode(oip_request(document), response))
+    answer: dict[str, Any] = json.loads(encoded(oip.encode, oip_request(document), given, outputs).body)
     return answer
 
 
@@ -203,5 +239,5 @@ def test_an_output_of_any_shape_is_written_flat(shape: tuple[int, ...]) -> None:
 
 
 def test_an_fp16_output_does_not_travel_in_the_protocols_json() -> None:
-    with pytest.raises(InvalidInput, match=r"'y'.*FP16"):
+    with pytest.raises(NotRepresentable, match=r"'y'.*FP16.*binary"):
         written({"inputs": [GOOD]}, np.ones((1, 3), np.float16), signature("FP16"))

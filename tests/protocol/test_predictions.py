@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from app.contract.tensors import InputSpec, OutputSpec, Signature
+from app.protocol.messages import Array, Outputs, Share
 from app.protocol.predictions import DEFAULT_TOP_K, predictions
 
 LABELS = ("rose", "tulip", "lily", "daisy")
@@ -23,9 +24,14 @@ def signature(activation: str | None = None, labels: tuple[str, ...] | None = LA
     )
 
 
+def alone(**outputs: Array) -> Share:
+    """A run that belongs to one request."""
+    return Share(Outputs(outputs))
+
+
 def predicted(rows: Any, activation: str | None = None, top_k: int | None = 4) -> list[dict[str, Any]]:
     array = np.array(rows, np.float32)
-    found = predictions(signature(activation), {"y": array}, top_k)
+    found = predictions(signature(activation), alone(y=array), top_k)
     assert found is not None
     return found
 
@@ -61,7 +67,7 @@ def test_equal_scores_keep_the_order_of_the_labels() -> None:
     labels = tuple(f"label {number}" for number in range(1000))
     spec = OutputSpec(name="y", datatype="FP32", shape=(-1, 1000), labels=labels)
     many = Signature(inputs=signature().inputs, outputs=(spec,))
-    found = predictions(many, {"y": np.tile(np.array([1, 2], np.float32), (1, 500))}, 1000)
+    found = predictions(many, alone(y=np.tile(np.array([1, 2], np.float32), (1, 500))), 1000)
     assert found is not None
     assert [entry["label"] for entry in found[0]["top"]] == [*labels[1::2], *labels[::2]]
 
@@ -91,16 +97,27 @@ def test_no_rows_give_no_predictions() -> None:
 
 
 def test_without_labels_there_are_none() -> None:
-    outputs = {"features": np.zeros((1, 2), np.float32), "y": np.zeros((1, 4), np.float32)}
-    assert predictions(signature(labels=None), outputs, None) is None
+    share = alone(features=np.zeros((1, 2), np.float32), y=np.zeros((1, 4), np.float32))
+    assert predictions(signature(labels=None), share, None) is None
 
 
-def test_where_the_labelled_output_was_not_asked_for_there_are_none() -> None:
-    assert predictions(signature(), {"features": np.zeros((1, 2), np.float32)}, None) is None
+@pytest.mark.parametrize(("start", "stop"), [(0, 1), (1, 3), (0, 3), (2, 2)])
+def test_of_a_shared_run_a_request_gets_the_predictions_of_its_own_rows(start: int, stop: int) -> None:
+    run = Outputs({"y": np.array(ROWS, np.float32)})
+    for top_k in (4, 1):  # two requests of one run may differ in it
+        found = predictions(signature("softmax"), Share(run, start, stop), top_k)
+        assert found == predicted(ROWS, "softmax", top_k)[start:stop]
+
+
+def test_an_infinity_in_one_request_leaves_its_batch_mates_their_predictions() -> None:
+    run = Outputs({"y": np.array([ROWS[0], [math.inf, 0, 0, math.nan], ROWS[1]], np.float32)})
+    for start, row in ((0, ROWS[0]), (2, ROWS[1])):
+        found = predictions(signature("softmax"), Share(run, start, start + 1), 4)
+        assert found == predicted([row], "softmax")
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float64", "int64"])
 def test_an_output_of_another_number_type_has_scores_too(dtype: str) -> None:
-    found = predictions(signature("softmax"), {"y": np.array([[0, 1, 2, 3]], dtype)}, 4)
+    found = predictions(signature("softmax"), alone(y=np.array([[0, 1, 2, 3]], dtype)), 4)
     assert found is not None
     assert by_label(found[0]) == pytest.approx(softmax([0, 1, 2, 3]), abs=1e-6)

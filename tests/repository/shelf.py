@@ -12,8 +12,9 @@ from app.batching.batch import Outcome
 from app.contract.deployment import FILENAME, Deployment, Deployments
 from app.contract.manifest import Manifest, Tolerance, Variant, digest
 from app.errors import LoadFailed
-from app.protocol.messages import Array, Timings
-from app.repository.model import Loaded, Model, load
+from app.protocol.messages import Array, InferRequest, Inputs, Share, Timings
+from app.repository.loading import Loaded, load
+from app.repository.model import Cancel, Model
 from app.repository.repository import Repository
 from app.repository.store import FolderStore, read_folder
 from app.runtime.graph_cache import GraphCache
@@ -120,13 +121,21 @@ class Shelf:
 
 def submit(model: Model, x: Array = ROW, deadline: float | None = None) -> "asyncio.Future[Outcome]":
     """Submits rows without waiting for the answer."""
+    return submit_inputs(model, {"x": x}, deadline)[0]
+
+
+def submit_inputs(
+    model: Model, inputs: Inputs, deadline: float | None = None
+) -> "tuple[asyncio.Future[Outcome], Cancel]":
+    """Submits any inputs; the answer, and what cancels it."""
     answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-    model.submit({"x": x}, len(x), deadline, Timings(time.monotonic()), answer.set_result)
-    return answer
+    request = InferRequest(None, None, lambda _: inputs, Timings(time.monotonic()), served=model.served)
+    rows = len(next(iter(inputs.values()))) if model.served.signature.batch_axis == 0 else 1
+    return answer, model.submit(request, inputs, rows, deadline, answer.set_result)
 
 
 async def ask(model: Model, x: Array = ROW) -> Array:
     """The output y for rows."""
     outcome = await asyncio.wait_for(submit(model, x), PATIENCE)
-    assert not isinstance(outcome, Exception), outcome
-    return outcome["y"]
+    assert isinstance(outcome, Share), outcome
+    return outcome.array("y")

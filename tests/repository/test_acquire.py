@@ -43,7 +43,7 @@ def test_a_request_finds_its_model(
 
     async def scenario(repository: Repository) -> None:
         model = repository.acquire(name, version)
-        assert (model.name, model.version) == expected
+        assert (model.served.name, model.served.version) == expected
 
     shelf.run(scenario)
 
@@ -52,7 +52,7 @@ def test_a_model_that_is_alone_needs_no_name(shelf: Shelf) -> None:
     shelf.bare("m")
 
     async def scenario(repository: Repository) -> None:
-        assert repository.acquire(None, None).name == "m"
+        assert repository.acquire(None, None).served.name == "m"
 
     shelf.run(scenario)
 
@@ -102,7 +102,7 @@ def test_where_the_highest_version_failed_the_highest_that_is_ready_answers(shel
     break_version(shelf, "a", 10)
 
     async def scenario(repository: Repository) -> None:
-        assert repository.acquire("a", None).version == 2
+        assert repository.acquire("a", None).served.version == 2
         with pytest.raises(NotReady, match=r"model 'a' version 10 is not ready: model\.onnx: expected sha256"):
             repository.acquire("a", "10")
 

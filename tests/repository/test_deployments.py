@@ -78,7 +78,7 @@ def test_a_changed_default_version_applies_without_a_reload(shelf: Shelf) -> Non
     shelf.run(scenario)
 
 
-@pytest.mark.parametrize("changed", ["instances = 2", "threads = 1", "allow_fallback = true"])
+@pytest.mark.parametrize("changed", ["threads = 1", "allow_fallback = true"])
 def test_what_shapes_the_session_reloads_it(shelf: Shelf, changed: str) -> None:
     async def scenario(repository: Repository) -> None:
         before = repository.acquire("m", None)
@@ -112,7 +112,7 @@ def test_cuda_that_is_not_there_is_not_ready_until_the_fallback_is_allowed(shelf
         shelf.deploy('[models.m]\nprovider = "cuda"\nallow_fallback = true')
         await repository.refresh()
         model = repository.acquire("m", None)
-        assert model.provider == "CPUExecutionProvider"
+        assert model.served.provider == "CPUExecutionProvider"
         await ask(model)
         assert shelf.sample("bonsai_model_ready", model="m", version="1", provider="CPUExecutionProvider") == 1
 
@@ -167,7 +167,7 @@ def test_a_broken_file_does_not_keep_new_versions_from_loading(shelf: Shelf) -> 
         shelf.deploy("[")
         shelf.publish("m", 2)
         await repository.refresh()
-        assert repository.acquire("m", None).version == 2
+        assert repository.acquire("m", None).served.version == 2
 
     shelf.run(scenario)
 
@@ -175,6 +175,7 @@ def test_a_broken_file_does_not_keep_new_versions_from_loading(shelf: Shelf) -> 
 @pytest.mark.parametrize(("make", "runs"), [(graphs.linear, 1), (graphs.mean_over_rows, 3)])
 def test_only_rows_that_do_not_depend_on_each_other_share_a_run(shelf: Shelf, make: Any, runs: int) -> None:
     shelf.bare("rows", make)
+    shelf.deploy("[models.rows]\ninstances = 1")
 
     async def scenario(repository: Repository) -> None:
         model = repository.acquire("rows", None)

@@ -1,14 +1,20 @@
 """The repository follows the store: what comes, goes, changes and fails."""
 
 import asyncio
+import gc
 import logging
 import shutil
+import weakref
+from typing import Any
 
 import numpy as np
 import pytest
 
 from app.errors import BonsaiError, NotFound
+from app.repository import loading as module
+from app.repository.loading import Loaded
 from app.repository.repository import Repository
+from app.runtime.session import Session
 from tests import graphs
 from tests.repository.shelf import ROW, Shelf, ask, submit
 
@@ -21,7 +27,7 @@ def test_a_new_version_answers_after_the_next_look(shelf: Shelf) -> None:
         shelf.publish("m", 2, lambda path: graphs.linear(path, seed=2))
         await repository.refresh()
         new = repository.acquire("m", None)
-        assert new.version == 2
+        assert new.served.version == 2
         assert repository.acquire("m", "1") is old
         assert not np.allclose(await ask(new), await ask(old))
 
@@ -35,7 +41,7 @@ def test_a_version_that_has_gone_is_not_found(shelf: Shelf) -> None:
     async def scenario(repository: Repository) -> None:
         shutil.rmtree(folder)
         await repository.refresh()
-        assert repository.acquire("m", None).version == 1
+        assert repository.acquire("m", None).served.version == 1
         with pytest.raises(NotFound, match="has no version 2; it has 1"):
             repository.acquire("m", "2")
 
@@ -124,6 +130,28 @@ def test_what_was_submitted_is_answered_before_a_version_is_unloaded(shelf: Shel
         shutil.rmtree(folder)
         await repository.refresh()
         assert not any(isinstance(answer, BonsaiError) for answer in await asyncio.gather(*answers))
+
+    shelf.run(scenario)
+
+
+def test_a_version_that_has_gone_leaves_no_session_in_memory(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions: list[weakref.ref[Session]] = []
+
+    def load(*given: Any) -> Loaded:
+        loaded = module.load(*given)
+        sessions.append(weakref.ref(loaded.proven.session))
+        return loaded
+
+    monkeypatch.setattr("app.repository.repository.load", load)
+    folder = shelf.bare("m")
+
+    async def scenario(repository: Repository) -> None:
+        await ask(repository.acquire("m", None))
+        shutil.rmtree(folder)
+        await repository.refresh()
+        await repository.close()  # has closed the model when it returns
+        gc.collect()
+        assert [session() for session in sessions] == [None]
 
     shelf.run(scenario)
 

@@ -21,7 +21,7 @@ NO_FLAG = "no_such_cpu_flag"
 
 def test_a_published_version_is_batched(shelf: Shelf) -> None:
     loaded = shelf.load(shelf.publish("m", 1))
-    assert (loaded.variant, loaded.batchable) == ("model.onnx", True)
+    assert (loaded.proven.variant, loaded.proven.batchable) == ("model.onnx", True)
 
 
 BARE: dict[str, tuple[Make, bool]] = {
@@ -39,7 +39,7 @@ BARE: dict[str, tuple[Make, bool]] = {
 def test_a_graph_without_a_manifest_is_batched_only_where_that_is_proven(
     shelf: Shelf, make: Make, batchable: bool
 ) -> None:
-    assert shelf.load(shelf.bare("m", make)).batchable is batchable
+    assert shelf.load(shelf.bare("m", make)).proven.batchable is batchable
 
 
 # Variants: the first that this host can serve.
@@ -66,7 +66,7 @@ def test_the_first_variant_that_holds_here_is_served(
     folder = shelf.publish("m", 1)
     add_graph(folder, "model.fast.onnx", seed)
     shelf.amend(folder, variants=(variant("model.fast.onnx", **first), variant()))
-    assert shelf.load(folder).variant == served
+    assert shelf.load(folder).proven.variant == served
 
 
 def test_the_wide_tolerance_of_one_variant_does_not_help_another(shelf: Shelf) -> None:
@@ -80,7 +80,7 @@ def test_the_wide_tolerance_of_one_variant_does_not_help_another(shelf: Shelf) -
 @pytest.mark.skipif(not cpu.flags(), reason="this host does not tell its CPU flags")
 def test_a_variant_whose_cpu_flags_are_there_is_served(shelf: Shelf) -> None:
     folder = shelf.publish("m", 1, variants=(variant(requires=tuple(sorted(cpu.flags())[:3])),))
-    assert shelf.load(folder).variant == "model.onnx"
+    assert shelf.load(folder).proven.variant == "model.onnx"
 
 
 def test_where_no_variant_can_be_served_the_reasons_of_all_are_given(shelf: Shelf) -> None:
@@ -183,12 +183,12 @@ def test_a_signature_that_is_not_the_graphs_is_refused(shelf: Shelf, declared: I
 
 @pytest.mark.parametrize("make", [graphs.mean_over_rows, made.dynamically_quantised])
 def test_a_batchable_claim_that_is_a_lie_is_not_believed(shelf: Shelf, make: Make) -> None:
-    assert not shelf.load(shelf.publish("m", 1, make)).batchable
+    assert not shelf.load(shelf.publish("m", 1, make)).proven.batchable
 
 
 @pytest.mark.parametrize("changes", [{"variants": (variant(batchable=False),)}, {"batch_axis": None}])
 def test_what_is_published_as_not_batchable_is_not_batched(shelf: Shelf, changes: dict[str, Any]) -> None:
-    assert not shelf.load(shelf.publish("m", 1, **changes)).batchable
+    assert not shelf.load(shelf.publish("m", 1, **changes)).proven.batchable
 
 
 def cut_golden(folder: Path, rows: int) -> None:
@@ -225,7 +225,7 @@ def few_rows_only(shelf: Shelf) -> Path:
 def test_what_cannot_be_batched_is_served_one_by_one_or_refused_with_a_reason(shelf: Shelf, make: Any) -> None:
     folder = make(shelf)
     try:
-        assert not shelf.load(folder).batchable
+        assert not shelf.load(folder).proven.batchable
     except LoadFailed as error:
         assert "golden" in str(error) or "batch" in str(error) or "rows" in str(error)
 
@@ -240,7 +240,7 @@ NO_ROWS: dict[str, Make] = {
 @pytest.mark.parametrize("make", NO_ROWS.values(), ids=NO_ROWS)
 def test_a_batch_axis_that_is_not_there_is_refused(shelf: Shelf, make: Make) -> None:
     folder = shelf.publish("m", 1, make, batch_axis=None)
-    assert not shelf.load(folder).batchable
+    assert not shelf.load(folder).proven.batchable
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "batch_axis": 0}))
     assert "batch_axis: expected null" in shelf.refusal(folder)
@@ -248,9 +248,9 @@ def test_a_batch_axis_that_is_not_there_is_refused(shelf: Shelf, make: Make) -> 
 
 def test_a_bare_graph_that_takes_few_rows_only_is_served_one_by_one_or_refused(shelf: Shelf) -> None:
     folder = shelf.bare("m", lambda path: made.up_to(path, 8))
-    assert shelf.load(folder, limits={"max_batch_rows": 8}).batchable
+    assert shelf.load(folder, limits={"max_batch_rows": 8}).proven.batchable
     try:
-        assert not shelf.load(folder).batchable
+        assert not shelf.load(folder).proven.batchable
     except LoadFailed as error:
         assert "rows" in str(error)
 
@@ -259,4 +259,4 @@ def test_a_bare_graph_that_takes_few_rows_only_is_served_one_by_one_or_refused(s
 def test_cuda_that_is_not_there_is_refused_for_every_variant(shelf: Shelf) -> None:
     folder = shelf.publish("m", 1)
     assert "asked for CUDAExecutionProvider" in shelf.refusal(folder, provider="cuda")
-    assert shelf.load(folder, provider="cuda", allow_fallback=True).session.provider == "CPUExecutionProvider"
+    assert shelf.load(folder, provider="cuda", allow_fallback=True).proven.session.provider == "CPUExecutionProvider"

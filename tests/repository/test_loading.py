@@ -10,7 +10,7 @@ import pytest
 from app.errors import NotReady
 from app.repository import repository as module
 from app.repository import store
-from app.repository.model import Loaded
+from app.repository.loading import Loaded
 from app.repository.repository import Repository
 from app.repository.store import VersionFolder
 from tests import graphs

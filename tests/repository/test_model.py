@@ -6,20 +6,25 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from onnx import TensorProto
 
 from app.contract.deployment import Deployment
 from app.errors import DeadlineExceeded, ExecutionFailed
-from app.protocol.messages import Tensors
+from app.protocol.messages import Column, Halt, Share, Tensors
+from app.repository.loading import Loaded
 from app.repository.model import Model
 from app.repository.repository import Repository
 from app.repository.store import VersionFolder
+from app.runtime.profile import Profile
 from tests import graphs
-from tests.repository.shelf import PATIENCE, Shelf, ask, submit
+from tests.repository.shelf import PATIENCE, Shelf, ask, submit, submit_inputs
+from tests.runtime import made
 
 
 def test_shapes_that_arrive_together_are_answered_each_on_its_own(shelf: Shelf) -> None:
     shelf.bare("m", lambda path: graphs.identity(path, TensorProto.FLOAT, ("N", "T")))
+    shelf.deploy("[models.m]\ninstances = 1")
     sent = [np.full((rows, width), rows * 10 + width, np.float32) for rows in (1, 2, 3) for width in (1, 5, 9)]
 
     async def scenario(repository: Repository) -> None:
@@ -41,7 +46,8 @@ def test_a_bad_row_fails_alone(shelf: Shelf) -> None:
         outcomes = await asyncio.gather(*answers)
         assert isinstance(outcomes.pop(3), ExecutionFailed)
         for outcome in outcomes:
-            np.testing.assert_array_equal(outcome["y"], np.full((1, 4), 20, np.float32))
+            assert isinstance(outcome, Share)
+            np.testing.assert_array_equal(outcome.array("y"), np.full((1, 4), 20, np.float32))
 
     shelf.run(scenario)
 
@@ -71,6 +77,56 @@ def test_many_requests_over_several_instances_each_get_their_own_answer(shelf: S
     shelf.run(scenario)
 
 
+where = pytest.mark.parametrize("on_threads", [False, True], ids=["on the event loop", "on threads"])
+
+
+@where
+@pytest.mark.parametrize("no_rows", [[], np.empty((0, 4), np.float32)], ids=["a list", "an array"])
+def test_without_a_batch_axis_no_rows_are_run_too(shelf: Shelf, on_threads: bool, no_rows: Column) -> None:
+    shelf.publish("m", 1, lambda path: graphs.identity(path, TensorProto.FLOAT), batch_axis=None)
+    if on_threads:
+        shelf.on_threads()
+
+    async def scenario(repository: Repository) -> None:
+        outcome = await submit_inputs(repository.acquire("m", None), {"x": no_rows})[0]
+        assert isinstance(outcome, Share), outcome
+        assert outcome.array("y").shape == (0, 4)
+
+    shelf.run(scenario)
+
+
+@where
+def test_without_a_batch_axis_first_dimensions_need_not_agree(shelf: Shelf, on_threads: bool) -> None:
+    shelf.publish("m", 1, made.concatenated, batch_axis=None)
+    if on_threads:
+        shelf.on_threads()
+    inputs = {"a": np.ones((2, 4), np.float32), "b": np.zeros((1, 4), np.float32)}
+
+    async def scenario(repository: Repository) -> None:
+        outcome = await submit_inputs(repository.acquire("m", None), inputs)[0]
+        assert isinstance(outcome, Share), outcome
+        assert outcome.array("y").tolist() == [[1] * 4, [1] * 4, [0] * 4]
+
+    shelf.run(scenario)
+
+
+@where
+def test_a_list_is_answered_as_the_array_that_it_stands_for(shelf: Shelf, on_threads: bool) -> None:
+    shelf.bare("m")
+    if on_threads:
+        shelf.on_threads()
+    x = np.random.default_rng(0).random((3, 4)).astype(np.float32)
+
+    async def scenario(repository: Repository) -> None:
+        model = repository.acquire("m", None)
+        answers = [submit_inputs(model, {"x": column})[0] for column in (x.tolist(), x, x[:1].tolist())]
+        for outcome, rows in zip(await asyncio.gather(*answers), (3, 3, 1), strict=True):
+            assert isinstance(outcome, Share), outcome
+            np.testing.assert_allclose(outcome.array("y"), (await ask(model, x))[:rows], rtol=1e-6)
+
+    shelf.run(scenario)
+
+
 def threads_of(name: str) -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if name in thread.name]
 
@@ -92,7 +148,7 @@ def test_a_closed_model_leaves_no_thread(shelf: Shelf) -> None:
         threads = threads_of("closing")
         await repository.close()
         await assert_ended(threads)
-        assert model.name == "closing"  # it is held until here: its threads ended because it was closed
+        assert model.served.name == "closing"  # it is held until here: its threads ended because it was closed
 
     shelf.run(scenario)
 
@@ -121,14 +177,15 @@ class Meeting:
     def __init__(self, runs: int) -> None:
         self._together = threading.Barrier(runs)
 
-    def run(self, inputs: Tensors) -> Tensors:
+    def run(self, inputs: Tensors, _: Halt | None = None) -> Tensors:
         self._together.wait(PATIENCE)
         return {"y": inputs["x"]}
 
 
 def test_as_many_runs_are_under_way_as_there_are_instances(shelf: Shelf) -> None:
     loaded = shelf.load(shelf.bare("m"))
-    meeting = replace(loaded, session=Meeting(3), batchable=False)  # type: ignore[arg-type]
+    proven = replace(loaded.proven, session=Meeting(3), batchable=False)  # type: ignore[arg-type]
+    meeting = Loaded(proven, Profile(3, 1, ()))
     folder = VersionFolder("m", 1, shelf.models / "m", ())
 
     async def scenario() -> None:

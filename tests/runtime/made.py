@@ -134,6 +134,13 @@ def up_to(path: Path, rows: int) -> Path:
     return graphs.save(path, nodes, [graphs.tensor("x", ["N", 4])], [graphs.tensor("y", ["N", 4])], **weights)
 
 
+def concatenated(path: Path) -> Path:
+    """a [A, 4] and b [B, 4] -> y [A + B, 4], one below the other: first dimensions that are no common rows."""
+    nodes = [helper.make_node("Concat", ["a", "b"], ["y"], axis=0)]
+    inputs = [graphs.tensor("a", ["A", 4]), graphs.tensor("b", ["B", 4])]
+    return graphs.save(path, nodes, inputs, [graphs.tensor("y", ["C", 4])])
+
+
 def one_row_always(path: Path) -> Path:
     """x [N, 4] -> y, one row of zeros however many came."""
     nodes = [

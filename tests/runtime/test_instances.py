@@ -152,14 +152,23 @@ def test_close_lets_the_run_that_is_under_way_end_and_then_ends_the_threads() ->
     assert not thread.is_alive()
 
 
-def test_an_inline_instance_runs_at_once_and_delivers_at_the_loops_next_turn() -> None:
-    delivered: list[object] = []
-    later: list[tuple[Callable[[object], None], object]] = []
-    instance = InlineInstance(lambda done, result: later.append((done, result)))
-    instance.start(lambda: [1], delivered.append)
+def test_an_inline_instance_runs_and_delivers_at_once_on_the_same_thread() -> None:
+    delivered: list[Any] = []
+    instance = InlineInstance()
+    assert instance.count == 1
+    instance.start(threading.current_thread, delivered.append)
+    assert delivered == [threading.current_thread()]
     instance.start(lambda: [][0], delivered.append)
-    assert delivered == []
-    for done, result in later:
-        done(result)
-    assert delivered[0] == [1]
     assert isinstance(delivered[1], IndexError)
+    instance.start(lambda: None, delivered.append)
+    instance.close()
+    assert delivered[2] is None
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])
+def test_what_ends_the_process_is_no_result_of_an_inline_instance(error: BaseException) -> None:
+    def work() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        InlineInstance().start(work, lambda _: None)

@@ -1,40 +1,22 @@
 """Every metric is moved by something, and the exposition parses. The whole application runs, in this process."""
 
 import asyncio
-import time
-from collections.abc import Iterator
-from pathlib import Path
 
-import numpy as np
 import pytest
 from prometheus_client import ProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.contract.tensors import Signature
-from app.protocol.messages import InferRequest, Tensors, Timings
+from app.errors import DeadlineExceeded, Overloaded
+from app.protocol.messages import Share
+from app.telemetry.answers import PHASES
 from app.telemetry.metrics import Metrics
 from tests import graphs
-from tests.api.application import Application, running
+from tests.api.application import Application
+from tests.gate import Gate
 from tests.metrics import value
-from tests.publishing import publish
+from tests.telemetry.crowd import MODEL, ROWS, Taken, exposition, infer, predict
 
-MODEL = {"model": "m", "version": "1"}
-ROWS = [[1, 2, 3, 4], [5, 6, 7, 8]]
-
-
-@pytest.fixture
-def application(models: Path, state: Path, tmp_path: Path) -> Iterator[Application]:
-    """A model m, and one that cannot be loaded."""
-    publish(models / "m" / "1", graphs.linear(tmp_path / "graph" / "model.onnx"), tmp_path / "cache")
-    (models / "broken" / "1").mkdir(parents=True)
-    (models / "broken" / "1" / "manifest.json").write_text("{}")
-    (models / "deployments.toml").write_text('default_model = "m"\n[defaults.limits]\nmax_batch_rows = 2\n')
-    with running(models, state) as application:
-        yield application
-
-
-def predict(application: Application, inputs: object = ROWS, **members: object) -> int:
-    return application.request("POST", "/predict", json={"inputs": inputs, **members}).status_code
+GATED = {"model": "gated", "version": "1"}
 
 
 def test_an_exposition_parses_and_has_every_metric_from_the_start() -> None:
@@ -47,8 +29,11 @@ def test_an_exposition_parses_and_has_every_metric_from_the_start() -> None:
 
 def test_two_applications_do_not_share_their_metrics() -> None:
     first, second = Metrics(), Metrics()
-    first.in_flight.inc()
-    assert value(second.exposition().decode(), "bonsai_requests_in_flight") == 0
+    first.requests.failed("m", "1", "invalid_input")
+    first.of("m", 1).missed()
+    assert value(first.exposition().decode(), "bonsai_requests_total", code="invalid_input", **MODEL) == 1
+    assert value(second.exposition().decode(), "bonsai_requests_total", code="invalid_input", **MODEL) == 0
+    assert value(second.exposition().decode(), "bonsai_deadline_misses_total", **MODEL) == 0
 
 
 def test_answers_count_by_model_version_and_code(application: Application) -> None:
@@ -88,7 +73,7 @@ def test_a_good_answer_moves_the_durations_and_the_batch_sizes(application: Appl
     text = application.get("/metrics").text
     assert value(text, "bonsai_request_seconds_count", **MODEL) == 1
     assert value(text, "bonsai_request_seconds_sum", **MODEL) > 0
-    for phase in ("decode", "queue", "compute", "encode"):
+    for phase in PHASES:
         assert value(text, "bonsai_phase_seconds_count", phase=phase, **MODEL) == 1
         assert value(text, "bonsai_phase_seconds_sum", phase=phase, **MODEL) > 0
     assert value(text, "bonsai_batch_rows_count", **MODEL) == 1
@@ -98,31 +83,164 @@ def test_a_good_answer_moves_the_durations_and_the_batch_sizes(application: Appl
 def test_the_phases_add_up_to_the_request(application: Application) -> None:
     predict(application)
     text = application.get("/metrics").text
-    phases = ("decode", "queue", "compute", "encode")
-    parts = sum(value(text, "bonsai_phase_seconds_sum", phase=phase, **MODEL) for phase in phases)
+    parts = sum(value(text, "bonsai_phase_seconds_sum", phase=phase, **MODEL) for phase in PHASES)
     assert parts == pytest.approx(value(text, "bonsai_request_seconds_sum", **MODEL))
 
 
 def test_requests_in_flight_and_rows_in_the_queue_rise_and_fall(application: Application) -> None:
     async def scenario() -> tuple[str, str]:
         """Three requests of two rows, taken in within one turn of the loop: none can have run yet."""
-        answers: asyncio.Queue[object] = asyncio.Queue()
-        for _ in range(3):
-            request = InferRequest("m", None, read, Timings(time.monotonic()))
-            application.parts.dataplane.infer(request, answers.put_nowait)
-        waiting = (await application.ask("GET", "/metrics")).text
-        for _ in range(3):
-            await answers.get()
-        return waiting, (await application.ask("GET", "/metrics")).text
-
-    def read(signature: Signature) -> Tensors:
-        return {spec.name: np.array(ROWS, np.float32) for spec in signature.inputs}
+        taken = [infer(application) for _ in range(3)]
+        waiting = await exposition(application)
+        await asyncio.gather(*(request.answer for request in taken))
+        return waiting, await exposition(application)
 
     waiting, done = application.run(scenario())
-    assert value(waiting, "bonsai_requests_in_flight") == 3
+    assert value(waiting, "bonsai_requests_in_flight", **MODEL) == 3
     assert value(waiting, "bonsai_queue_rows", **MODEL) == 6
-    assert value(done, "bonsai_requests_in_flight") == 0
+    assert value(done, "bonsai_requests_in_flight", **MODEL) == 0
     assert value(done, "bonsai_queue_rows", **MODEL) == 0
+
+
+def test_a_request_that_runs_is_in_flight_but_not_in_the_queue(application: Application, gate: Gate) -> None:
+    async def scenario() -> str:
+        taken = infer(application, model="gated")
+        await gate.wait_until_reached()
+        running = await exposition(application)
+        gate.opened.set()
+        assert isinstance(await taken.answer, Share)
+        return running
+
+    running = application.run(scenario())
+    assert value(running, "bonsai_requests_in_flight", **GATED) == 1
+    assert value(running, "bonsai_queue_rows", **GATED) == 0
+    assert value(running, "nv_inference_pending_request_count", **GATED) == 0
+
+
+def test_batches_count_by_what_ended_the_wait(application: Application) -> None:
+    async def scenario() -> None:
+        """Of three requests of two rows, two leave others behind in the queue."""
+        await asyncio.gather(*(infer(application).answer for _ in range(3)))
+
+    application.run(scenario())
+    predict(application, model="delayed")
+    text = application.get("/metrics").text
+    assert value(text, "bonsai_batches_total", reason="full", **MODEL) == 2
+    assert value(text, "bonsai_batches_total", reason="idle", **MODEL) == 1
+    assert value(text, "bonsai_batches_total", reason="delay", model="delayed", version="1") == 1
+
+
+def test_a_request_that_the_queue_has_no_room_for_is_rejected(application: Application) -> None:
+    async def scenario() -> Overloaded:
+        *taken, last = [infer(application) for _ in range(5)]
+        await asyncio.gather(*(request.answer for request in taken))
+        outcome = await last.answer
+        assert isinstance(outcome, Overloaded)
+        return outcome
+
+    assert application.run(scenario()).reason == "queue_full"
+    text = application.get("/metrics").text
+    assert value(text, "bonsai_rejected_total", reason="queue_full", **MODEL) == 1
+
+
+def test_a_request_that_would_be_answered_too_late_is_rejected(application: Application, gate: Gate) -> None:
+    async def scenario() -> Overloaded:
+        running = infer(application, model="gated")
+        await gate.wait_until_reached()
+        outcome = await infer(application, model="gated", timeout=0.5).answer
+        gate.opened.set()
+        assert isinstance(await running.answer, Share)
+        assert isinstance(outcome, Overloaded)
+        return outcome
+
+    assert application.run(scenario()).reason == "deadline"
+    assert value(application.get("/metrics").text, "bonsai_rejected_total", reason="deadline", **GATED) == 1
+
+
+def test_a_request_that_is_cancelled_while_it_waits_is_not_run(application: Application) -> None:
+    async def scenario() -> None:
+        taken, other = infer(application), infer(application)
+        cancel(taken)
+        assert isinstance(await other.answer, Share)
+        assert not taken.answer.done()
+
+    application.run(scenario())
+    text = application.get("/metrics").text
+    assert value(text, "bonsai_cancelled_total", stage="queue", **MODEL) == 1
+    assert value(text, "bonsai_requests_in_flight", **MODEL) == 0
+    assert value(text, "bonsai_batch_rows_sum", **MODEL) == 2
+
+
+def test_requests_that_are_cancelled_while_they_run_count_by_whether_others_need_the_run(
+    application: Application, gate: Gate
+) -> None:
+    async def scenario() -> str:
+        first, second = infer(application, model="gated"), infer(application, model="gated")
+        await gate.wait_until_reached()
+        cancel(first)
+        assert not gate.halted.is_set()
+        cancel(second)
+        assert gate.halted.is_set()
+        text = await exposition(application)
+        assert isinstance(await infer(application, model="gated").answer, Share)
+        assert not first.answer.done()
+        assert not second.answer.done()
+        return text
+
+    text = application.run(scenario())
+    assert value(text, "bonsai_cancelled_total", stage="batch", **GATED) == 1
+    assert value(text, "bonsai_cancelled_total", stage="run", **GATED) == 1
+    assert value(text, "bonsai_requests_in_flight", **GATED) == 0
+
+
+def cancel(taken: Taken) -> None:
+    assert taken.cancel is not None
+    taken.cancel()
+
+
+def test_a_deadline_that_passes_is_a_miss(application: Application) -> None:
+    async def scenario() -> None:
+        assert isinstance(await infer(application, timeout=1e-9).answer, DeadlineExceeded)
+
+    application.run(scenario())
+    assert predict(application, parameters={"timeout_ms": 0.000001}) == 504
+    text = application.get("/metrics").text
+    assert value(text, "bonsai_deadline_misses_total", **MODEL) == 2
+    assert value(text, "bonsai_requests_total", code="deadline_exceeded", **MODEL) == 1
+
+
+def test_a_deadline_that_passes_while_the_request_runs_is_answered_then_and_is_a_miss(
+    application: Application, gate: Gate
+) -> None:
+    """The run goes on: its gate stays closed until the answer is there."""
+    headers = {"x-request-timeout-ms": "20"}
+    answer = application.request("POST", "/predict", json={"model": "gated", "inputs": ROWS}, headers=headers)
+    assert answer.status_code == 504
+    text = application.get("/metrics").text
+    assert value(text, "bonsai_deadline_misses_total", **GATED) == 1
+    assert value(text, "bonsai_requests_in_flight", **GATED) == 0
+
+
+def test_what_is_padded_counts_as_it_came_and_as_it_ran(application: Application) -> None:
+    async def scenario() -> None:
+        """Lengths 12 and 13, which are alike enough to share a run, and 10, which is padded for nobody."""
+        for lengths in ((12, 13), (10,)):
+            taken = [infer(application, [[7] * length], "padded") for length in lengths]
+            assert all(isinstance(outcome, Share) for outcome in await asyncio.gather(*(one.answer for one in taken)))
+
+    application.run(scenario())
+    padded, text = {"model": "padded", "version": "1"}, application.get("/metrics").text
+    assert value(text, "bonsai_real_elements_total", **padded) == 12 + 13 + 10
+    assert value(text, "bonsai_padded_elements_total", **padded) == 2 * 13 + 10
+    assert value(text, "bonsai_padding_waste_ratio_count", **padded) == 2
+    assert value(text, "bonsai_padding_waste_ratio_sum", **padded) == pytest.approx(1 / 26)
+
+
+def test_a_model_that_is_not_padded_counts_no_padding(application: Application) -> None:
+    predict(application)
+    text = application.get("/metrics").text
+    for name in ("real_elements_total", "padded_elements_total", "padding_waste_ratio_count"):
+        assert value(text, f"bonsai_{name}", **MODEL) == 0
 
 
 def test_loads_and_readiness_show_each_version(application: Application) -> None:
@@ -134,10 +252,32 @@ def test_loads_and_readiness_show_each_version(application: Application) -> None
 
 
 def test_no_metric_is_left_that_nothing_moves(application: Application) -> None:
-    """Gauges that fall back to 0 are held by the tests above."""
+    """Gauges that fall back to 0, and the count of what waits, are held by other tests."""
+
+    async def crowd() -> None:
+        taken = [infer(application) for _ in range(5)]
+        cancel(taken[0])
+        await asyncio.gather(*(one.answer for one in taken[1:]))
+
+    application.run(crowd())
     predict(application)
+    predict(application, parameters={"timeout_ms": 0.000001})
+    predict(application, graphs.POOLED["ids"].tolist(), model="padded")
     of_process = {family.name for family in ProcessCollector(registry=None).collect()}
     for family in text_string_to_metric_families(application.get("/metrics").text):
-        if family.name not in of_process:
-            assert family.samples, family.name
-            assert family.type == "gauge" or any(sample.value > 0 for sample in family.samples), family.name
+        if family.name in of_process:
+            continue
+        assert family.samples, family.name
+        at_rest = family.type == "gauge" or family.name == "nv_inference_pending_request_count"
+        assert at_rest or any(sample.value > 0 for sample in family.samples), family.name
+
+
+def test_the_counts_are_up_to_date_however_many_requests_came(application: Application) -> None:
+    async def scenario() -> None:
+        for _ in range(300):
+            assert (await application.ask("POST", "/predict", json={"inputs": ROWS})).status_code == 200
+
+    application.run(scenario())
+    text = application.get("/metrics").text
+    assert value(text, "bonsai_requests_total", code="ok", **MODEL) == 300
+    assert value(text, "bonsai_request_seconds_count", **MODEL) == 300

@@ -1,0 +1,52 @@
+"""An inference request on its way past the ASGI layer, and the bytes of an answer."""
+
+from dataclasses import dataclass, field
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from app.api.framing import Body, Sized
+from app.api.heads import HeadReader
+from app.api.inference import Call, Head
+from app.api.status import Answer
+
+STAY, KEEP_ALIVE, CLOSE = b"", b"connection: keep-alive\r\n", b"connection: close\r\n"
+"""What an answer says about the connection."""
+MAX_DISCARD = 64 << 10
+"""Bytes of a refused request's body that are read for the sake of the connection."""
+
+
+@dataclass(slots=True)
+class Direct:
+    """What a RequestResponseCycle is to uvicorn: one request that is under way."""
+
+    head: Head
+    received: float
+    connection: bytes = STAY
+    expects_continue: bool = False
+    pieces: list[bytes] = field(default_factory=list)
+    call: Call | None = None
+
+    @classmethod
+    def begin(cls, head: Head, reader: HeadReader, received: float) -> "Direct":
+        is_old = reader.version == b"1.0"  # closes unless asked, and knows no 100 Continue
+        connection = (KEEP_ALIVE if is_old else STAY) if reader.persistent else CLOSE
+        expects = not is_old and head.headers.get(b"expect", b"").lower() == b"100-continue"
+        return cls(head, received, connection, expects)
+
+    def refuse(self, body: Body) -> None:
+        """The body is not wanted: the connection stays where little of it is to come."""
+        if self.expects_continue or not isinstance(body, Sized) or body.left > MAX_DISCARD:
+            self.connection = CLOSE
+
+
+def written(answer: Answer, common: bytes, connection: bytes, method: str = "") -> bytes:
+    """An answer as it is sent; `common` are the header lines that every answer has."""
+    body = b"" if method == "HEAD" else answer.body
+    return b"%b%b%bcontent-length: %d\r\n%b\r\n%b" % (
+        STATUS_LINE[answer.status],
+        common,
+        answer.headers,
+        len(answer.body),
+        connection,
+        body,
+    )

@@ -1,0 +1,299 @@
+"""The carrier of `bonsai serve`: uvicorn's HTTP protocol with a short way to the inference door, past the ASGI layer.
+
+The requests of a connection are read one after the other: the next head is read once the request before it has come
+whole and has been answered. So answers leave in order, and what waits is bytes, not requests. heads.py reads heads,
+framing.py cuts bodies, and a head that was read before is found by its bytes.
+"""
+
+import math
+import time
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from app.api.direct import CLOSE, STAY, Direct, written
+from app.api.framing import Body, Sized, TooLarge, Unreadable, body_of
+from app.api.heads import END_OF_HEAD, HeadReader, Heads
+from app.api.inference import Inference
+from app.api.status import Answer, error_answer
+
+HALF_CLOSED_SECONDS = 0.02
+"""How long an answer may take for a client that has closed its side; after that its request is cancelled."""
+LINGER_SECONDS = 2.0
+"""How long a client may go on sending after its answer before the connection is cut."""
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, *, inference: Inference, heads: Heads, read_seconds: float, **uvicorn: Any) -> None:
+        """`heads` is the server's; a request must come whole within `read_seconds`."""
+        super().__init__(**uvicorn)
+        self._inference = inference
+        self._heads = heads
+        self._read_seconds = read_seconds
+        self._peer = ""
+        self._dated: list[tuple[bytes, bytes]] = []
+        self._common_headers = b""
+        self._unread, self._arrived = b"", 0.0  # what is not read yet, and when it came
+        self._reader: HeadReader | None = None
+        self._body: Body | None = None
+        self._direct: Direct | None = None
+        self._idle = self._stepping = self._half_closed = self._draining = self._lingering = False
+        self._deadline = 0.0
+        self._unsent, self._unsent_since = math.inf, 0.0
+
+    # What the transport says
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._peer = self.client[0] if self.client else ""
+        self._idle = True
+        self._deadline = time.monotonic() + self._read_seconds
+
+    def data_received(self, data: bytes) -> None:
+        now = time.monotonic()
+        if self._idle:
+            self._idle = False
+            end = data.find(END_OF_HEAD) + 4
+            known = self._heads.get(data[:end])
+            if known is not None and len(data) == end + known.length:
+                self._direct = Direct(known.head, now)
+                self._infer(self._direct, data[end:])
+                return
+        if not self._lingering:
+            self._arrived = now
+            self._unread += data
+            self._read()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn always ends the connection
+        """A client may close its side once it has sent all that it wants answered. Most that do have left: it gets no
+        more than a moment."""
+        self._half_closed = self._body is None and self._is_busy()
+        if self._half_closed:
+            self.loop.call_later(HALF_CLOSED_SECONDS, self.transport.close)
+        return self._half_closed
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        direct, self._direct = self._direct, None
+        self._unread = b""
+        super().connection_lost(exc)
+        if direct is not None and direct.call is not None:
+            direct.call.cancel()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._idle = False
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._unsent = math.inf
+        self._read()
+
+    # What the server says
+
+    def shutdown(self) -> None:
+        """Answers what has been received, then closes."""
+        self._draining = True
+        if self._is_busy():
+            self._announce_end()
+        else:
+            self.transport.close()
+
+    def expire(self, now: float) -> None:
+        """Ends the connection where it has waited too long for the client. To be called about once a second."""
+        if self.flow.write_paused or self.transport.is_closing():
+            self._expire_unsent(now)
+        elif now < self._deadline or self.flow.read_paused or (self._body is None and self._is_busy()):
+            return
+        elif self._lingering:
+            self.transport.abort()
+        elif self._idle:
+            self.transport.close()
+        else:
+            self._reject(Unreadable(408, f"request: expected the whole of it within {self._read_seconds:g} seconds"))
+
+    def _expire_unsent(self, now: float) -> None:
+        """A slow client may take its time over a large answer, but not stand still."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent < self._unsent:
+            self._unsent, self._unsent_since = unsent, now
+        elif now - self._unsent_since > self._read_seconds:
+            self.transport.abort()
+
+    # Reading
+
+    @property
+    def _cycle(self) -> RequestResponseCycle | None:
+        """The request of uvicorn's that is under way."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return None if cycle is None or cycle.response_complete else cycle
+
+    def _is_busy(self) -> bool:
+        """A request is under way, or waits for room to write its answer."""
+        waits = self._unread and self.flow.write_paused
+        return self._direct is not None or self._cycle is not None or bool(waits)
+
+    def _read(self) -> None:
+        """Goes as far as it can with what has arrived."""
+        if self._stepping:  # an answer came at once: the loop below goes on
+            return
+        self._stepping = True
+        try:
+            while self._step():
+                pass
+        except Unreadable as fault:
+            self._reject(fault)
+        finally:
+            self._stepping = False
+        if (self._half_closed or self._draining) and not self._is_busy():
+            self.transport.close()
+
+    def _step(self) -> bool:
+        """Reads a piece of a body or of a head. False where that takes more bytes, an answer, or room to write one."""
+        if self._lingering or self.transport.is_closing():
+            return False
+        if self._body is not None:
+            return self._read_body(self._body)
+        if self._is_busy() or self.flow.write_paused:
+            if self._unread:
+                self.flow.pause_reading()
+            return False
+        self.flow.resume_reading()
+        if self._unread:
+            return self._read_head()
+        if self._reader is None:
+            self._idle = True
+            self._deadline = time.monotonic() + self.timeout_keep_alive
+        return False
+
+    def _read_head(self) -> bool:
+        if self._reader is None:
+            self._reader = HeadReader()
+            self._deadline = time.monotonic() + self._read_seconds
+        self._unread = self._reader.take(self._unread)
+        if not self._reader.whole:
+            return False
+        reader, self._reader = self._reader, None
+        self._begin(reader)
+        return True
+
+    def _begin(self, reader: HeadReader) -> None:
+        """A head has been read whole."""
+        url, path = reader.target()
+        headers = reader.fields()
+        body = body_of(reader.version, headers, self._inference.max_body_bytes)
+        head = self._inference.read_head(reader.method.decode(), path, headers)
+        if head is None:
+            self._begin_cycle(reader, url, body)
+            return
+        self._direct, self._body = Direct.begin(head, reader, self._arrived), body
+        self._begin_direct(self._direct, reader.raw, body)
+
+    def _begin_direct(self, direct: Direct, raw: bytes, body: Body) -> None:
+        refusal = self._inference.refuse(direct.head)
+        if refusal is not None:
+            direct.refuse(body)
+            self._answer(refusal)
+        elif direct.expects_continue:
+            if not body.whole and not self._unread:
+                self.transport.write(CONTINUE)
+        elif direct.connection == STAY and isinstance(body, Sized) and b"content-length" in direct.head.headers:
+            self._heads.keep(raw, direct.head, body.left)
+
+    def _begin_cycle(self, reader: HeadReader, url: bytes, body: Body) -> None:
+        """Leaves a request to uvicorn and the application."""
+        if isinstance(body, Sized) and body.left > self._inference.max_body_bytes:
+            raise TooLarge(self._inference.max_body_bytes)
+        self.parser = reader  # type: ignore[assignment]  # it answers what uvicorn asks a parser
+        self.on_message_begin()
+        self.url = url
+        for name, value in reader.headers:
+            self.on_header(name, value)
+        self.on_headers_complete()
+        self._body = body
+
+    def _read_body(self, body: Body) -> bool:
+        content, self._unread = body.take(self._unread)
+        direct, cycle = self._direct, self._cycle
+        if direct is not None:
+            direct.pieces.append(content)
+        elif cycle is not None:
+            self.on_body(content)
+        else:
+            self.flow.resume_reading()  # uvicorn pauses where nobody takes the body, and that has been answered
+        if not body.whole:
+            return False
+        self._body = None
+        if direct is not None:
+            self._infer(direct, b"".join(direct.pieces))
+        elif cycle is not None:
+            self.on_message_complete()
+            self._announce_end()
+        return True
+
+    # Answering
+
+    def _infer(self, direct: Direct, body: bytes) -> None:
+        direct.call = self._inference.handle(direct.head, body, direct.received, self._peer, self._answer)
+
+    def _answer(self, answer: Answer) -> None:
+        """Answers the inference request that is under way."""
+        direct, self._direct = self._direct, None
+        assert direct is not None
+        if self._draining and not self._unread:
+            direct.connection = CLOSE
+        self._write(answer, direct.connection, direct.head.method)
+        self.server_state.total_requests += 1
+        if direct.connection == CLOSE:
+            has_more = self._body is not None and not self._body.whole
+            self._hang_up(still_sending=has_more or self._unread != b"")
+        else:
+            self._read()
+
+    def on_response_complete(self) -> None:
+        """uvicorn's cycle has been answered."""
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self._read()
+
+    def _announce_end(self) -> None:
+        """Lets the last answer of uvicorn's say that the connection ends; `_answer` does it for inference."""
+        if self._draining and not self._unread and self._cycle is not None:
+            self._cycle.keep_alive = False
+
+    def _write(self, answer: Answer, connection: bytes, method: str = "") -> None:
+        if self._dated is not self.server_state.default_headers:
+            self._dated = self.server_state.default_headers
+            self._common_headers = b"".join(b"%b: %b\r\n" % header for header in self._dated)
+        if not self.transport.is_closing():  # a client that has reset the connection is told of a little later
+            self.transport.write(written(answer, self._common_headers, connection, method))
+
+    def _reject(self, fault: Unreadable) -> None:
+        """Says what is wrong with a request that cannot be read to its end, and hangs up."""
+        direct, self._direct = self._direct, None
+        is_answered = self._body is not None and direct is None
+        if self._cycle is not None:
+            is_answered = self._cycle.response_started
+            self._cycle.disconnected = True
+            self._cycle.message_event.set()
+            self.cycle = None  # type: ignore[assignment]  # what it still says goes nowhere
+        if not is_answered:
+            if direct is not None and isinstance(fault, TooLarge):
+                self._write(self._inference.too_large(direct.head), CLOSE)
+            else:
+                self._write(error_answer(fault.status, str(fault)), CLOSE)
+        self._hang_up(still_sending=True)
+
+    def _hang_up(self, *, still_sending: bool) -> None:
+        """Closes. To close on a client that is still sending would reset the connection, and with it the answer."""
+        if not still_sending or self._half_closed or self._draining:
+            self.transport.close()
+            return
+        self._lingering = True
+        self._reader, self._body, self._unread = None, None, b""
+        self._deadline = time.monotonic() + LINGER_SECONDS
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()

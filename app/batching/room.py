@@ -1,0 +1,41 @@
+"""How many rows the next batch may have."""
+
+import math
+from collections.abc import Hashable
+
+from app.batching.cost import Costs
+from app.batching.padding import Bucket
+from app.contract.deployment import Limits
+
+
+def most_rows(key: Hashable, limits: Limits) -> int:
+    """Rows that a run of this key may have at all."""
+    if isinstance(key, Bucket):
+        return max(1, min(limits.max_batch_rows, limits.max_padded_size // max(1, key.length)))
+    return limits.max_batch_rows
+
+
+class Room:
+    """The bounds of one batch that is being formed."""
+
+    __slots__ = ("_costs", "_limits", "_now", "_share", "cut")
+
+    def __init__(self, costs: Costs, limits: Limits, waiting: int, free: int, now: float) -> None:
+        """`waiting` rows are shared between `free` instances."""
+        self.cut = ""
+        """`deadline` where a deadline has made the batch smaller than it would have been."""
+        self._costs = costs
+        self._limits = limits
+        self._share = math.ceil(waiting / free)
+        self._now = now
+
+    def rows(self, key: Hashable, earliest: float) -> int:
+        """As far as batching pays, and no more than can be run by the earliest deadline."""
+        table = self._costs.of(key)
+        best = min(table.best_rows(most_rows(key, self._limits)), self._share)
+        if earliest == math.inf:
+            return best
+        within = table.rows_within(earliest - self._now, best)
+        if within < best:
+            self.cut = "deadline"
+        return within

@@ -1,0 +1,79 @@
+"""Arrays to JSON. orjson writes NumPy arrays directly, with the shortest digits that give the same float32.
+
+A run's output is written once, and its text is cut into the rows of the requests that shared the run.
+"""
+
+from typing import Any
+
+import numpy as np
+import orjson
+
+from app.errors import NotRepresentable
+from app.protocol.messages import Array, Share
+
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+
+
+def encode(document: Any) -> bytes:
+    """JSON; NumPy arrays become nested lists."""
+    return orjson.dumps(document, option=_OPTIONS)
+
+
+def nested(share: Share, name: str) -> bytes:
+    """A request's part of an output as a nested list. Raises NotRepresentable for NaN and infinities."""
+    if share.stop is None or name in share.outputs.lengths:
+        return _whole(share.array(name), name)
+    written = share.outputs.written
+    text = written.get(name)
+    if text is None:
+        text = written[name] = RunText(share.outputs.arrays[name])
+    return text.part(share.start, share.stop, name) if text.rows else _whole(share.array(name), name)
+
+
+def flat(share: Share, name: str) -> bytes:
+    """A request's part of an output as one list, row-major. Raises NotRepresentable."""
+    array = share.outputs.arrays[name]
+    if share.stop is None or name in share.outputs.lengths or not array.size or array.dtype.kind == "O":
+        return _whole(share.array(name).reshape(-1), name)
+    written = share.outputs.written
+    text = written.get((name, "flat"))
+    if text is None:
+        text = written[name, "flat"] = RunText(array.reshape(len(array), -1), (b"[", b",", b"]"))
+    return text.part(share.start, share.stop, name)
+
+
+class RunText:
+    """The rows of a run's output, each as text; none where it cannot be cut into rows."""
+
+    __slots__ = ("_between", "_close", "_open", "rows")
+
+    def __init__(self, array: Array, frame: tuple[bytes, bytes, bytes] | None = None) -> None:
+        """`frame`: what stands before, between and behind the rows; by default what makes them one nested list."""
+        self.rows: list[bytes] = []
+        if not array.size or array.dtype.kind == "O":
+            return
+        rank = array.ndim
+        opened, closed = b"[" * rank, b"]" * rank
+        between = closed[1:] + b"," + opened[1:]
+        self._open, self._between, self._close = frame or (opened, between, closed)
+        text = encode(np.ascontiguousarray(array))[rank:-rank]
+        self.rows = text.split(between) if len(array) > 1 else [text]
+
+    def part(self, start: int, stop: int, name: str) -> bytes:
+        """The list of these rows. Raises NotRepresentable."""
+        text = self.rows[start] if stop - start == 1 else self._between.join(self.rows[start:stop])
+        if b"null" in text:  # so orjson writes NaN and infinities, and no other number
+            raise _not_representable(name)
+        return self._open + text + self._close
+
+
+def _whole(array: Array, name: str) -> bytes:
+    kind = array.dtype.kind
+    if kind == "f" and not np.isfinite(array).all():
+        raise _not_representable(name)
+    # orjson takes neither strings nor scalars
+    return encode(array.tolist() if kind == "O" or array.ndim == 0 else np.ascontiguousarray(array))
+
+
+def _not_representable(name: str) -> NotRepresentable:
+    return NotRepresentable(f"output '{name}' holds NaN or infinity, which JSON cannot carry; binary tensors can")

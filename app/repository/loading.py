@@ -1,0 +1,164 @@
+"""Loading: a version's graph is opened, proven on this host, and measured."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from app.batching.padding import Padding
+from app.contract.deployment import Deployment
+from app.contract.manifest import Manifest, Variant
+from app.contract.tensors import Signature, TensorSpec
+from app.errors import ExecutionFailed, LoadFailed
+from app.protocol.messages import Tensors
+from app.repository.padded import prove_padding
+from app.repository.store import BARE_GRAPH, VersionFolder
+from app.runtime import cpu, invariance, profile
+from app.runtime.golden import Golden
+from app.runtime.graph_cache import GraphCache
+from app.runtime.profile import Profile
+from app.runtime.providers import Placement
+from app.runtime.session import Session
+
+Open = Callable[[int], Session]
+"""Opens the graph with so many threads."""
+OpenFile = Callable[[str], Session]
+"""Opens a graph of the version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A graph that gives the right answers on this host."""
+
+    session: Session
+    signature: Signature
+    variant: str
+    batchable: bool
+    sample: Tensors | None
+    """Inputs that the graph is known to take."""
+    padding: Padding | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A proven graph, and how it is run."""
+
+    proven: Proven
+    profile: Profile
+    wide: Session | None = None
+    """For requests that come alone, where that is quicker."""
+
+
+def load(folder: VersionFolder, deployment: Deployment, cache: GraphCache) -> Loaded:
+    """Loads, proves and measures a version. Blocking. Raises LoadFailed: why it cannot be served."""
+    placement = Placement(deployment.provider, deployment.device, deployment.allow_fallback)
+    threads = _threads(deployment)
+
+    def open_session(file: str) -> Session:
+        return Session.load(folder.path / file, placement, threads, cache)
+
+    proven = _load_manifested(folder, open_session) if folder.has_manifest else _load_bare(open_session)
+    graph = folder.path / proven.variant
+    sessions = {threads: proven.session}
+
+    def with_threads(count: int) -> Session:
+        if count not in sessions:
+            sessions[count] = Session.load(graph, placement, count, cache)
+        return sessions[count]
+
+    name = f"{cpu.budget()}-{deployment.limits.max_batch_rows}.profile.json"
+    chosen = _choose(proven, deployment, with_threads, cache.beside(graph, placement, name))
+    session = with_threads(chosen.threads)
+    wide = with_threads(chosen.wide_threads) if chosen.wide_threads else None
+    takes_batches = proven.batchable and bool(chosen.costs)
+    return Loaded(replace(proven, session=session, batchable=takes_batches), chosen, wide)
+
+
+def _threads(deployment: Deployment) -> int:
+    """Of the session that is proven first."""
+    if deployment.threads is not None:
+        return deployment.threads
+    return 1 if _is_free(deployment) else max(1, cpu.budget() // (deployment.instances or 1))
+
+
+def _is_free(deployment: Deployment) -> bool:
+    """Instances and threads are to be chosen by measurement."""
+    return deployment.provider == "cpu" and deployment.instances is None and deployment.threads is None
+
+
+def _choose(proven: Proven, deployment: Deployment, with_threads: Open, path: Path) -> Profile:
+    instances = deployment.instances or 1
+    if proven.sample is None:
+        threads = deployment.threads or max(1, cpu.budget() // instances)
+        return Profile(instances, threads, ())
+    most = deployment.limits.max_batch_rows
+    batches = list(profile.batches(proven.sample, most)) if proven.batchable else [(1, proven.sample)]
+    if not _is_free(deployment):
+        threads = _threads(deployment)
+        return Profile(instances, threads, profile.measure(with_threads(threads), batches, instances))
+    chosen = profile.read(path)
+    if chosen is None:
+        chosen = profile.choose(with_threads, batches, cpu.budget())
+        profile.keep(chosen, path)
+    return chosen
+
+
+def _load_manifested(folder: VersionFolder, open_session: OpenFile) -> Proven:
+    manifest = Manifest.read(folder.path)
+    _check_place(manifest, folder)
+    manifest.verify(folder.path)
+    golden = Golden.read(folder.path / manifest.golden, manifest.signature)
+    refusals = []
+    for variant in manifest.variants:
+        try:
+            return _prove(variant, manifest, golden, open_session)
+        except (LoadFailed, ExecutionFailed) as error:
+            refusals.append(f"{variant.file}: {error}")
+    raise LoadFailed("no variant can be served here: " + "; ".join(refusals))
+
+
+def _check_place(manifest: Manifest, folder: VersionFolder) -> None:
+    if (manifest.name, manifest.version) != (folder.name, folder.version):
+        raise LoadFailed(
+            f"manifest.json: expected {folder.name} version {folder.version}, as the folder says, "
+            f"got {manifest.name} version {manifest.version}"
+        )
+
+
+def _prove(variant: Variant, manifest: Manifest, golden: Golden, open_session: OpenFile) -> Proven:
+    if missing := sorted(set(variant.requires) - cpu.flags()):
+        raise LoadFailed(f"this CPU has no {', '.join(missing)}")
+    session = open_session(variant.file)
+    _check_signature(manifest.signature, session.signature)
+    golden.replay(session, variant.tolerance)
+    if manifest.batch_axis is None:
+        return Proven(session, manifest.signature, variant.file, False, golden.inputs)
+    first = {name: array[: invariance.ROWS] for name, array in golden.inputs.items()}
+    batchable = variant.batchable and invariance.is_batch_invariant(session, first)
+    padding = prove_padding(session, manifest.signature, first) if batchable else None
+    return Proven(session, manifest.signature, variant.file, batchable, first, padding)
+
+
+def _load_bare(open_session: OpenFile) -> Proven:
+    """A graph without a manifest: served from its own signature, and batched only after the self-test."""
+    session = open_session(BARE_GRAPH)
+    signature = session.signature
+    samples = invariance.samples(signature) if signature.batch_axis == 0 else []
+    for inputs in samples:
+        if invariance.is_batch_invariant(session, inputs):
+            return Proven(session, signature, BARE_GRAPH, True, inputs)
+    # Free first dimensions that are not proven to be rows need not even agree with each other.
+    return Proven(session, signature.model_copy(update={"batch_axis": None}), BARE_GRAPH, False, None)
+
+
+def _check_signature(declared: Signature, read: Signature) -> None:
+    for kind, ours, graphs in (
+        ("input", declared.inputs, read.inputs),
+        ("output", declared.outputs, read.outputs),
+    ):
+        expected, got = _describe(ours), _describe(graphs)
+        if expected != got:
+            raise LoadFailed(f"manifest.json {kind}s: expected what the graph has, {got}, got {expected}")
+
+
+def _describe(specs: tuple[TensorSpec, ...]) -> str:
+    return ", ".join(sorted(f"{spec.name} {spec.datatype} {list(spec.shape)}" for spec in specs))

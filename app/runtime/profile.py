@@ -1,0 +1,159 @@
+"""The profile of a graph on this host: what its runs take, and from that, how many instances it gets.
+
+One wide run at a time or several narrow ones beside each other: which does more depends on the graph, so both are
+measured at load, for a bounded time, and the result is kept beside the optimised graph.
+"""
+
+import json
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.errors import ExecutionFailed
+from app.protocol.messages import Tensors
+from app.runtime.session import Session
+
+MEASURE_SECONDS = 0.6
+"""For one way to run a graph."""
+RUNS = 5
+"""Runs of one size, where they are quick enough."""
+FALLING = 0.9
+"""Rows per second below this share of the best: larger batches are not measured any more."""
+GAIN = 1.03
+"""What is measured to be less than this much better is not better."""
+INLINE_SECONDS = 0.0002
+"""A graph whose largest batch takes less is run on the event loop: handing it to a thread and back takes as long."""
+
+Measured = tuple[tuple[int, float], ...]
+"""Rows, rising, and the seconds of a run of so many."""
+
+
+Batch = tuple[int, Tensors]
+"""Rows, and the inputs that they make."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How a graph is best run here."""
+
+    instances: int
+    threads: int
+    """Intra-op threads of each instance."""
+    costs: Measured
+    """Of a run while all other instances run too."""
+    wide_threads: int = 0
+    """Of a second session for requests that come alone; 0 where that is no quicker."""
+    wide_costs: Measured = ()
+
+    @property
+    def is_inline(self) -> bool:
+        return self.instances == 1 and bool(self.costs) and self.costs[-1][1] < INLINE_SECONDS
+
+
+def batches(sample: Tensors, most_rows: int) -> Iterator[Batch]:
+    """The sample's rows, repeated to batches of 1, 2, 4, ... and at last the most rows."""
+    sizes = [2**power for power in range(most_rows.bit_length()) if 2**power < most_rows]
+    for rows in (*sizes, most_rows):
+        yield rows, {name: np.resize(array, (rows, *array.shape[1:])) for name, array in sample.items()}
+
+
+def measure(session: Session, batches: Iterable[Batch], instances: int) -> Measured:
+    """Seconds of runs of these batches, while `instances` runs are under way at once.
+
+    Ends early where the time is up or where more rows have stopped to pay. Empty where the graph raises.
+    """
+    costs: list[tuple[int, float]] = []
+    end = time.perf_counter() + MEASURE_SECONDS
+    best = 0.0
+    for rows, inputs in batches:
+        try:
+            seconds = _side_by_side(session, inputs, instances, end)
+        except ExecutionFailed:
+            return ()
+        costs.append((rows, seconds))
+        best = max(best, rows / seconds)
+        if time.perf_counter() > end or rows / seconds < FALLING * best:
+            break
+    return tuple(costs)
+
+
+def choose(open_session: Callable[[int], Session], batches: Sequence[Batch], cpus: int) -> Profile:
+    """The best profile of a graph. `open_session` opens it with so many threads.
+
+    The costs are empty where the graph cannot run these batches.
+    """
+    alone = measure(open_session(1), batches, 1)
+    if cpus == 1 or not alone or alone[-1][1] < INLINE_SECONDS:
+        return Profile(1, 1, alone)
+    profiles = []
+    for instances in _divisions(cpus):
+        threads = cpus // instances
+        profiles.append(Profile(instances, threads, measure(open_session(threads), batches, instances)))
+    wide = profiles[0]
+    best = max(profiles, key=lambda profile: _pace(profile) / (1 if profile is wide else GAIN))
+    if best is wide or not wide.costs or wide.costs[0][1] * GAIN > best.costs[0][1]:
+        return best
+    return Profile(best.instances, best.threads, best.costs, wide.threads, wide.costs)
+
+
+def read(path: Path) -> Profile | None:
+    """A profile that was kept; None where there is none, or none that can be read."""
+    try:
+        kept = json.loads(path.read_text())
+        kept |= {name: tuple((int(rows), float(cost)) for rows, cost in kept[name]) for name in ("costs", "wide_costs")}
+        return Profile(**kept)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def keep(profile: Profile, path: Path) -> None:
+    """Writes a profile; a folder that cannot be written costs the next start some time, nothing else."""
+    try:
+        fresh = path.with_suffix(".fresh")
+        fresh.write_text(json.dumps(asdict(profile)))
+        fresh.replace(path)
+    except OSError:
+        return
+
+
+def _divisions(cpus: int) -> list[int]:
+    """Numbers of instances to try: one on all CPUs, one on each, and between them about the root."""
+    middle = 1
+    while middle * middle * 2 < cpus:
+        middle *= 2
+    return sorted({1, middle, cpus})
+
+
+def _pace(profile: Profile) -> float:
+    """Rows per second at best."""
+    return max((profile.instances * rows / seconds for rows, seconds in profile.costs), default=0.0)
+
+
+def _side_by_side(session: Session, inputs: Tensors, instances: int, end: float) -> float:
+    """Median seconds of a run while `instances` threads run the same. Raises ExecutionFailed."""
+    session.run(inputs)  # the first one fetches memory
+    seconds: list[float] = []
+    if instances == 1:
+        _time_runs(session, inputs, end, seconds)
+        return statistics.median(seconds)
+    threads = [threading.Thread(target=_time_runs, args=(session, inputs, end, seconds)) for _ in range(instances)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return statistics.median(seconds)
+
+
+def _time_runs(session: Session, inputs: Tensors, end: float, seconds: list[float]) -> None:
+    for _ in range(RUNS):
+        started = time.perf_counter()
+        session.run(inputs)
+        ended = time.perf_counter()
+        seconds.append(ended - started)
+        if ended > end:
+            break

@@ -1,0 +1,113 @@
+"""What good answers move: counted in blocks, because each request would move seven histograms."""
+
+from collections.abc import Iterable, Iterator
+from operator import attrgetter
+from typing import Protocol
+
+import numpy as np
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from app.telemetry.histogram import Series, buckets
+
+SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+POINTS = ("received", "read", "decoded", "started", "joined", "computed", "encoded")
+PHASES = ("read", "decode", "queue", "batch", "compute", "encode")
+"""What lies between one point and the next."""
+BLOCK = 256
+"""Requests that are counted together: some 0.1 ms of work, too little to be seen in another request's time."""
+
+_points = attrgetter(*POINTS)
+
+
+class Points(Protocol):
+    """When a request passed each of POINTS, in seconds of one clock."""
+
+    received: float
+    read: float
+    decoded: float
+    started: float
+    joined: float
+    computed: float
+    encoded: float
+
+
+class Answers:
+    """The good answers of one model version."""
+
+    def __init__(self) -> None:
+        self.total = Series(SECONDS)
+        self.phases = {phase: Series(SECONDS) for phase in PHASES}
+        self._fresh: list[Points] = []
+
+    def observe(self, points: Points) -> None:
+        self._fresh.append(points)
+        if len(self._fresh) >= BLOCK:
+            self.fold()
+
+    def fold(self) -> None:
+        """Brings the series up to date."""
+        if not self._fresh:
+            return
+        points = np.array([_points(one) for one in self._fresh])
+        self._fresh.clear()
+        self.total.observe_all(points[:, -1] - points[:, 0])
+        for series, seconds in zip(self.phases.values(), np.diff(points, axis=1).T, strict=True):
+            series.observe_all(seconds)
+
+
+class RequestMetrics(Collector):
+    """Requests by outcome, and what the good ones took."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._answers: dict[tuple[str, int], Answers] = {}
+        self._failures: dict[tuple[str, str, str], int] = {}
+        registry.register(self)
+
+    def answered(self, model: str, version: int, points: Points) -> None:
+        """A good answer of a model version."""
+        answers = self._answers.get((model, version))
+        if answers is None:
+            answers = self._answers[model, version] = Answers()
+        answers.observe(points)
+
+    def failed(self, model: str, version: str, code: str) -> None:
+        """A request that got an error; model and version are empty where they are not known."""
+        labels = (model, version, code)
+        self._failures[labels] = self._failures.get(labels, 0) + 1
+
+    def answers(self) -> Iterator[tuple[tuple[str, str], Answers]]:
+        """Every model version with its good answers, up to date."""
+        for (model, version), answers in self._answers.items():
+            answers.fold()
+            yield (model, str(version)), answers
+
+    def failures(self) -> Iterable[tuple[tuple[str, str, str], int]]:
+        """Model, version and error code of the requests that failed, and how many did."""
+        return self._failures.items()
+
+    def describe(self) -> Iterator[Metric]:
+        return iter(_families())
+
+    def collect(self) -> Iterator[Metric]:
+        requests, seconds, phases = families = _families()
+        for labels, answers in self.answers():
+            requests.add_metric((*labels, "ok"), answers.total.count)
+            seconds.add_metric(labels, list(buckets(answers.total)), answers.total.total)
+            for phase, series in answers.phases.items():
+                phases.add_metric((*labels, phase), list(buckets(series)), series.total)
+        for failed, count in self.failures():
+            requests.add_metric(failed, count)
+        yield from families
+
+
+def _families() -> tuple[CounterMetricFamily, HistogramMetricFamily, HistogramMetricFamily]:
+    version = ("model", "version")
+    return (
+        CounterMetricFamily("bonsai_requests", "Inference requests answered.", labels=(*version, "code")),
+        HistogramMetricFamily(
+            "bonsai_request_seconds", "Time of a request from its arrival to its encoded answer.", labels=version
+        ),
+        HistogramMetricFamily("bonsai_phase_seconds", "Time of a request in each phase.", labels=(*version, "phase")),
+    )

@@ -1,0 +1,93 @@
+"""What a deployment leaves open is measured once at load; what it says is not questioned."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.repository import loading
+from app.runtime import cpu
+from app.runtime.profile import Profile
+from tests import graphs
+from tests.repository.shelf import Shelf
+
+MEASURED = Profile(3, 1, ((1, 0.01), (32, 0.1)), 2, ((1, 0.005),))
+
+
+class Choosing(list[int]):
+    """Stands in for the measurement; the numbers of CPUs that it was asked to divide."""
+
+    def __init__(self, chosen: Profile) -> None:
+        self.chosen = chosen
+
+    def __call__(self, _: object, batches: Any, cpus: int) -> Profile:
+        self.append(cpus)
+        assert batches
+        return self.chosen
+
+
+@pytest.fixture
+def choosing(monkeypatch: pytest.MonkeyPatch) -> Choosing:
+    choosing = Choosing(MEASURED)
+    monkeypatch.setattr(loading.profile, "choose", choosing)
+    return choosing
+
+
+def test_a_graph_is_measured_on_the_budget_of_this_process_and_its_profile_is_kept(
+    shelf: Shelf, choosing: Choosing
+) -> None:
+    folder = shelf.publish("m", 1)
+    for _ in range(2):
+        loaded = shelf.load(folder)
+        assert loaded.profile == MEASURED
+        assert loaded.wide is not None
+        assert loaded.wide is not loaded.proven.session
+    assert choosing == [cpu.budget()]
+
+
+def test_a_profile_without_a_wide_session_opens_none(shelf: Shelf, choosing: Choosing) -> None:
+    choosing.chosen = Profile(1, 1, ((1, 0.01),))
+    assert shelf.load(shelf.publish("m", 1)).wide is None
+
+
+@pytest.mark.parametrize("given", [{"instances": 2}, {"threads": 1}, {"instances": 2, "threads": 1}], ids=str)
+def test_what_the_deployment_says_is_not_measured(shelf: Shelf, choosing: Choosing, given: dict[str, int]) -> None:
+    loaded = shelf.load(shelf.publish("m", 1), **given)
+    assert choosing == []
+    assert loaded.profile.instances == given.get("instances", 1)
+    assert loaded.profile.threads == given.get("threads", max(1, cpu.budget() // given.get("instances", 1)))
+    assert loaded.wide is None
+    assert loaded.profile.costs[0][0] == 1  # what a run costs is known all the same
+
+
+def other_graph(shelf: Shelf, folder: Path) -> None:
+    shelf.publish("m", 1, lambda path: graphs.linear(path, seed=1))
+
+
+def other_limits(shelf: Shelf, folder: Path) -> dict[str, Any]:
+    return {"limits": {"max_batch_rows": 8}}
+
+
+def damage(shelf: Shelf, folder: Path) -> None:
+    (kept,) = shelf.cache.glob("*.json")
+    kept.write_text("{")
+
+
+@pytest.mark.parametrize("change", [other_graph, other_limits, damage])
+def test_it_is_measured_again_where_what_was_kept_does_not_hold(shelf: Shelf, choosing: Choosing, change: Any) -> None:
+    folder = shelf.publish("m", 1)
+    shelf.load(folder)
+    deployment = change(shelf, folder) or {}
+    for _ in range(2):
+        shelf.load(folder, **deployment)
+    assert len(choosing) == 2
+
+
+def test_a_graph_that_cannot_run_its_batches_is_not_batched(shelf: Shelf, choosing: Choosing) -> None:
+    choosing.chosen = Profile(1, 1, ())
+    assert not shelf.load(shelf.publish("m", 1)).proven.batchable
+
+
+def test_what_no_inputs_are_known_of_is_not_measured(shelf: Shelf, choosing: Choosing) -> None:
+    loaded = shelf.load(shelf.bare("m", graphs.mean_over_rows))
+    assert (choosing, loaded.profile) == ([], Profile(1, cpu.budget(), ()))
