@@ -10,7 +10,7 @@ export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
 RECIPE ?= digits
 
-.PHONY: help serve train test test-slow test-docker check format schema startup clean
+.PHONY: help serve train test test-slow test-docker check format schema startup bench clean
 
 help:  ## List the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -42,6 +42,9 @@ format: $(VENV)/.test  ## Format the code
 schema: $(VENV)/.serve  ## Write the JSON Schemas in docs/schema/
 	@for name in manifest deployments; do $(VENV)/bin/bonsai schema $$name > docs/schema/$$name.schema.json; done
 
+bench: $(VENV)/.bench  ## Run the benchmarks (some 50 minutes; they need wrk): results in benchmarks/results/
+	@for name in overhead compute mixed_lengths overload poison; do $(VENV)/bin/python -m benchmarks.$$name || exit 1; done
+
 startup: $(VENV)/.serve  ## Measure start-up time and idle memory
 	@$(VENV)/bin/python benchmarks/startup.py
 
@@ -61,6 +64,11 @@ $(VENV)/.serve: $(INPUTS) | $(VENV)/bin/python
 $(VENV)/.train: $(INPUTS) | $(VENV)/bin/python
 	@echo "installing the server and training (PyTorch is large)"
 	@$(INSTALL) --editable '.[cpu,train]'
+	@touch $@ $(VENV)/.serve
+
+$(VENV)/.bench: $(INPUTS) | $(VENV)/bin/python
+	@echo "installing the server and the tools of the benchmarks"
+	@$(INSTALL) --editable '.[cpu,bench]'
 	@touch $@ $(VENV)/.serve
 
 $(VENV)/.test: $(INPUTS) | $(VENV)/bin/python

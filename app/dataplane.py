@@ -1,6 +1,7 @@
 """The data plane: what happens to a request, whatever door it came through. No HTTP in here."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from app.contract.tensors import Signature, TensorSpec
 from app.errors import BonsaiError, Draining, InvalidInput
@@ -8,8 +9,13 @@ from app.protocol.messages import DTYPES, InferRequest, Inputs, Outputs, Share, 
 from app.repository.repository import Repository
 
 Reply = Callable[[Share | BonsaiError], None]
-Cancel = Callable[[], None]
-"""Says that nobody waits for the answer any more; harmless after it."""
+
+
+class Pending(Protocol):
+    """A request that is on its way."""
+
+    def cancel(self) -> None:
+        """Nobody waits for the answer any more; harmless after it."""
 
 
 class DataPlane:
@@ -29,7 +35,7 @@ class DataPlane:
     def draining(self) -> bool:
         return self._drains_since is not None
 
-    def infer(self, request: InferRequest, reply: Reply) -> Cancel | None:
+    def infer(self, request: InferRequest, reply: Reply) -> Pending | None:
         """Admits, resolves, validates and submits a request. `reply` is called with the answer or the error: at once,
         or later on the same thread. None is given where it has been called already."""
         try:
@@ -41,8 +47,8 @@ class DataPlane:
             return None
         return taken
 
-    def _take_in(self, request: InferRequest, reply: Reply) -> Share | Cancel | BonsaiError:
-        """The answer where there is one at once; else what cancels the request that is on its way."""
+    def _take_in(self, request: InferRequest, reply: Reply) -> Share | Pending | BonsaiError:
+        """The answer where there is one at once; else the request as it is on its way."""
         timings = request.timings
         if self._drains_since is not None and timings.received > self._drains_since:
             raise Draining("the server is stopping")

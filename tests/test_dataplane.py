@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.contract.tensors import InputSpec, OutputSpec, Signature
-from app.dataplane import Cancel, DataPlane, validate
+from app.dataplane import DataPlane, Pending, validate
 from app.errors import (
     BonsaiError,
     DeadlineExceeded,
@@ -43,13 +43,13 @@ class FakeModel:
         self.cancelled: list[InferRequest] = []
         self.refusal: Exception | None = None
 
-    def submit(self, request: InferRequest, inputs: Inputs, rows: int, deadline: float | None, reply: Any) -> Cancel:
+    def submit(self, request: InferRequest, inputs: Inputs, rows: int, deadline: float | None, reply: Any) -> Pending:
         if self.refusal is not None:
             raise self.refusal
         self.submitted.append(
             SimpleNamespace(request=request, inputs=inputs, rows=rows, deadline=deadline, reply=reply)
         )
-        return lambda: self.cancelled.append(request)
+        return SimpleNamespace(cancel=lambda: self.cancelled.append(request))
 
 
 class World:
@@ -62,7 +62,7 @@ class World:
         repository: Any = SimpleNamespace(acquire=lambda name, version: self.acquire(name, version))
         self.dataplane = DataPlane(repository, lambda: self.now)
         self.answers: list[Share | BonsaiError] = []
-        self.cancel: Cancel | None = None
+        self.pending: Pending | None = None
         """Of the last request."""
 
     def infer(self, inputs: Inputs = ROWS, *, received: float = 100.0, **fields: Any) -> InferRequest:
@@ -70,7 +70,7 @@ class World:
         request = InferRequest(
             **{"model": None, "version": None, "read_inputs": lambda _: inputs, "timings": Timings(received), **fields}
         )
-        self.cancel = self.dataplane.infer(request, self.answers.append)
+        self.pending = self.dataplane.infer(request, self.answers.append)
         return request
 
     def answer(self) -> Share:
@@ -109,8 +109,8 @@ def test_a_request_is_resolved_validated_submitted_and_answered() -> None:
 def test_a_request_that_waits_can_be_cancelled() -> None:
     world = World()
     request = world.infer()
-    assert world.cancel is not None
-    world.cancel()
+    assert world.pending is not None
+    world.pending.cancel()
     assert world.model.cancelled == [request]
 
 
@@ -119,7 +119,7 @@ def test_a_request_that_has_been_answered_at_once_has_nothing_to_cancel() -> Non
         world = World()
         world.infer(inputs)
         assert len(world.answers) == 1
-        assert world.cancel is None
+        assert world.pending is None
 
 
 def test_the_inputs_are_read_with_the_signature_of_the_model_that_was_found() -> None:

@@ -23,7 +23,8 @@ class Direct:
     received: float
     connection: bytes = STAY
     expects_continue: bool = False
-    pieces: list[bytes] = field(default_factory=list)
+    body: bytearray = field(default_factory=bytearray)
+    """As far as it has come, where it did not come with the head."""
     call: Call | None = None
 
     @classmethod

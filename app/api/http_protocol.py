@@ -17,10 +17,8 @@ from app.api.heads import END_OF_HEAD, HeadReader, Heads
 from app.api.inference import Inference
 from app.api.status import Answer, error_answer
 
-HALF_CLOSED_SECONDS = 0.02
-"""How long an answer may take for a client that has closed its side; after that its request is cancelled."""
-LINGER_SECONDS = 2.0
-"""How long a client may go on sending after its answer before the connection is cut."""
+HALF_CLOSED_SECONDS = 0.02  # an answer may take that long for a client that has closed its side
+LINGER_SECONDS = 2.0  # a client may go on sending that long after its answer
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -218,7 +216,7 @@ class HttpProtocol(HttpToolsProtocol):
         content, self._unread = body.take(self._unread)
         direct, cycle = self._direct, self._cycle
         if direct is not None:
-            direct.pieces.append(content)
+            direct.body += content
         elif cycle is not None:
             self.on_body(content)
         else:
@@ -227,7 +225,7 @@ class HttpProtocol(HttpToolsProtocol):
             return False
         self._body = None
         if direct is not None:
-            self._infer(direct, b"".join(direct.pieces))
+            self._infer(direct, bytes(direct.body))
         elif cycle is not None:
             self.on_message_complete()
             self._announce_end()
@@ -249,8 +247,11 @@ class HttpProtocol(HttpToolsProtocol):
         if direct.connection == CLOSE:
             has_more = self._body is not None and not self._body.whole
             self._hang_up(still_sending=has_more or self._unread != b"")
-        else:
+        elif self._unread or self._body is not None or self._half_closed or self.flow.write_paused:
             self._read()
+        else:
+            self._idle = True
+            self._deadline = time.monotonic() + self.timeout_keep_alive
 
     def on_response_complete(self) -> None:
         """uvicorn's cycle has been answered."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 
 from app.api.status import Answer, answer_to, error_answer
-from app.dataplane import Cancel, DataPlane
+from app.dataplane import DataPlane, Pending
 from app.errors import BonsaiError, InvalidInput, TooLarge, Unsupported, UnsupportedMedia, clip
 from app.protocol import native, oip
 from app.protocol.messages import Encoded, InferRequest, ServedModel, Share, Timings
@@ -71,7 +71,7 @@ def route(path: str) -> Route | None:
 class Call:
     """One request on its way through this door."""
 
-    __slots__ = ("_cancel", "_door", "head", "request", "request_id", "respond", "timings")
+    __slots__ = ("_door", "head", "pending", "request", "request_id", "respond", "timings")
 
     def __init__(self, door: "Inference", head: Head, timings: Timings, respond: Respond) -> None:
         self.head = head
@@ -80,27 +80,15 @@ class Call:
         self.request: InferRequest | None = None
         self.respond = respond
         self._door = door
-        self._cancel: Cancel | None = None
-
-    def begin(self, body: bytes, peer: str, dataplane: DataPlane) -> None:
-        head = self.head
-        try:
-            request = self.request = head.route.decode(body, self.timings, head.json_length)
-        except Exception as error:  # noqa: BLE001 - boundary: a body that breaks the parser breaks nothing else
-            self.respond(self._door.fail(self, BonsaiError.of(error)))
-            return
-        request.client = peer
-        if request.timeout is None:
-            request.timeout = head.timeout
-        self._cancel = dataplane.infer(request, self._finish)
+        self.pending: Pending | None = None
 
     def cancel(self) -> None:
         """The client has gone: the request is dropped wherever it is. Harmless after the answer."""
-        if self._cancel is not None:
-            self._cancel()
+        if self.pending is not None:
+            self.pending.cancel()
 
-    def _finish(self, outcome: Share | BonsaiError) -> None:
-        self._cancel = None  # breaks a cycle: what a request made is freed at once, and its memory is warm for the next
+    def finish(self, outcome: Share | BonsaiError) -> None:
+        self.pending = None  # breaks a cycle: what a request made is freed at once, and its memory is warm for the next
         self.respond(self._door.answer(self, outcome))
 
 
@@ -146,7 +134,15 @@ class Inference:
         request it is.
         """
         call = Call(self, head, Timings(received, self._clock()), respond)
-        call.begin(body, peer, self._dataplane)
+        try:
+            request = call.request = head.route.decode(body, call.timings, head.json_length)
+        except Exception as error:  # noqa: BLE001 - boundary: a body that breaks the parser breaks nothing else
+            respond(self.fail(call, BonsaiError.of(error)))
+            return call
+        request.client = peer
+        if request.timeout is None:
+            request.timeout = head.timeout
+        call.pending = self._dataplane.infer(request, call.finish)
         return call
 
     def answer(self, call: Call, outcome: Share | BonsaiError) -> Answer:
@@ -163,7 +159,7 @@ class Inference:
         timings.encoded = self._clock()
         served = request.served
         self._requests.answered(served.name, served.version, timings)
-        if self._log.wants(timings.total, None):
+        if timings.encoded - timings.received >= self._log.threshold:
             self._write_log(call, 200, None, timings.total)
         return Answer(200, _content(json_length) + _answer_headers(served, timings, call.request_id), body)
 

@@ -23,6 +23,12 @@ class Run(Protocol):
     def __call__(self, inputs: Inputs, halt: Halt | None = None, /) -> Tensors: ...
 
 
+class Batcher(Protocol):
+    """What an entry knows of the batcher that has it."""
+
+    def cancel(self, entry: "Entry", /) -> None: ...
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
     """One request in the batcher. `reply` is called exactly once, or never where the entry is cancelled first."""
@@ -49,6 +55,13 @@ class Entry:
     is_part: bool = False
     done: bool = False
     """Answered or cancelled: nobody waits any more."""
+    batcher: "Batcher | None" = None
+    """Where it is; set when it is submitted."""
+
+    def cancel(self) -> None:
+        """Nobody waits for the answer any more. Harmless after it."""
+        if self.batcher is not None:
+            self.batcher.cancel(self)
 
     def is_expired(self, now: float) -> bool:
         return self.deadline is not None and self.deadline <= now

@@ -86,6 +86,7 @@ class DynamicBatcher:
         now = self._clock()
         self._admit(entry)
         self._in_flight += 1
+        entry.batcher = self
         if entry.key is not None and entry.rows > (most := most_rows(entry.key, self._limits)):
             self._waiting.add_parts(entry, most, now, self._reply, self._withdraw)
         else:
@@ -98,8 +99,7 @@ class DynamicBatcher:
             self._schedule_now()
 
     def cancel(self, entry: Entry) -> None:
-        """Nobody waits for the entry any more: it is not run if it waits, its answer is dropped if it runs, and a run
-        for nobody is ended where the graph allows it."""
+        """Nobody waits for the entry any more: it is not run if it waits, and a run for nobody is ended."""
         if not entry.done:
             self._in_flight -= 1
             self._metrics.cancelled(self._withdraw(entry))

@@ -10,6 +10,7 @@ GAIN = 0.03
 """A larger batch has to be this much better: a smaller one answers sooner."""
 CHOICE_RUNS = 64
 """Runs after which the best size is chosen anew."""
+BLOCK = 16
 FIRST_RUNS = 16
 LARGEST_KEYS = 256
 """Shape keys with a table of their own; clients choose shapes, so that there may be any number."""
@@ -27,6 +28,7 @@ class CostTable:
         self._high = list(self._usual)
         self._is_measured = bool(measured)
         self._seen = 0
+        self._fresh: list[tuple[int, float]] = []
         self._best = (0, 0, 0, 0)
 
     def scaled(self, rows: int, seconds: float) -> "CostTable":
@@ -38,6 +40,17 @@ class CostTable:
         return CostTable([(size, usual * factor) for size, usual in zip(self._sizes, self._usual, strict=True)])
 
     def observe(self, rows: int, seconds: float) -> None:
+        """Notes a run. Runs are learned from in blocks: small ones come by the thousand."""
+        self._fresh.append((rows, seconds))
+        if len(self._fresh) >= BLOCK or self._seen < FIRST_RUNS:
+            self._learn()
+
+    def _learn(self) -> None:
+        fresh, self._fresh = self._fresh, []
+        for rows, seconds in fresh:
+            self._refine(rows, seconds)
+
+    def _refine(self, rows: int, seconds: float) -> None:
         """Refines the sizes around `rows`, and half as much all others: what slows one size down slows down all, and a
         size that is not run any more must not be remembered by its worst day.
 

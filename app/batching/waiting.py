@@ -80,5 +80,8 @@ class Waiting:
 
     def _fits(self, room: Room, now: float) -> bool:
         """Whether one batch has room for everything that is fresh, and none of it has expired."""
-        earliest = min([entry.deadline for entry in self._fresh if entry.deadline is not None], default=math.inf)
+        earliest = math.inf
+        for entry in self._fresh:
+            if entry.deadline is not None and entry.deadline < earliest:
+                earliest = entry.deadline
         return earliest > now and self._fresh_rows <= room.rows(self._fresh[0].key, earliest)

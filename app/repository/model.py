@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Hashable, Iterable
-from functools import partial
+from collections.abc import Hashable, Iterable
 
 import numpy as np
 
@@ -22,7 +21,6 @@ from app.runtime.instances import InlineInstance, InstanceGroup
 from app.telemetry.metrics import Metrics
 
 DRAIN_POLL_SECONDS = 0.01
-Cancel = Callable[[], None]
 
 
 class Model:
@@ -72,13 +70,13 @@ class Model:
             before.close()
         self.slo_seconds = None if deployment.limits.slo_ms is None else deployment.limits.slo_ms / 1000
 
-    def submit(self, request: InferRequest, inputs: Inputs, rows: int, deadline: float | None, reply: Reply) -> Cancel:
+    def submit(self, request: InferRequest, inputs: Inputs, rows: int, deadline: float | None, reply: Reply) -> Entry:
         """Queues validated inputs; `reply` gets the outputs or the error. Raises Overloaded or TooLarge."""
         entry = Entry(inputs, rows, (), reply, request.timings, deadline, request.priority, request.client)
         if not self._one_key:
             entry.key = self._key(entry)
         self._batcher.submit(entry)
-        return partial(self._batcher.cancel, entry)
+        return entry
 
     async def close(self) -> None:
         """Answers what was submitted, then ends the threads."""

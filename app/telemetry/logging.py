@@ -90,12 +90,13 @@ class RequestLog:
     """A line for every fault and every slow request; one for each request where that is asked for."""
 
     def __init__(self, every: bool, slow_seconds: float) -> None:
-        self._every = every
+        self.threshold = 0.0 if every else slow_seconds
+        """Seconds from which on a good request is written."""
         self._slow_seconds = slow_seconds
 
     def wants(self, seconds: float, fault: BaseException | None) -> bool:
         """Whether a request of that length and outcome is to be written."""
-        return self._every or fault is not None or seconds >= self._slow_seconds
+        return fault is not None or seconds >= self.threshold
 
     def write(self, fields: dict[str, object], seconds: float, fault: BaseException | None) -> None:
         """Writes a line. `fault` is an error that is the server's or the model's, not the client's."""

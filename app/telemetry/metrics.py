@@ -14,6 +14,7 @@ from prometheus_client import (
 from app.telemetry.answers import RequestMetrics
 from app.telemetry.histogram import Histogram
 from app.telemetry.load import Load, LoadMetrics
+from app.telemetry.tally import Tally
 from app.telemetry.triton import TritonNames
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # one more series a counter, which no board reads
@@ -30,7 +31,7 @@ class ModelMetrics:
     def __init__(self, metrics: "Metrics", model: str, version: int) -> None:
         self._metrics = metrics
         self._labels = labels = (model, str(version))
-        self._batches = {reason: metrics.batches.labels(*labels, reason) for reason in REASONS}
+        self._batches = {reason: metrics.batches.count(*labels, reason) for reason in REASONS}
         self.batch_rows = metrics.batch_rows.labels(*labels)
         self._waste = metrics.padding_waste.labels(*labels)
         self._real = metrics.real_size.labels(*labels)
@@ -49,7 +50,7 @@ class ModelMetrics:
 
     def dispatched(self, reason: str) -> None:
         """A batch was formed because an instance was idle, it was full, its delay or a deadline ended."""
-        self._batches[reason].inc()
+        self._batches[reason].value += 1
 
     def rejected(self, reason: str) -> None:
         """A request was refused: queue_full, or deadline."""
@@ -79,8 +80,8 @@ class Metrics:
         self.requests = RequestMetrics(registry)
         self.loads_now = LoadMetrics(registry)
         self.batch_rows = Histogram("bonsai_batch_rows", "Rows of a run.", VERSION, ROWS, registry)
-        self.batches = Counter(
-            "bonsai_batches", "Batches formed, by what ended the wait.", (*VERSION, "reason"), registry=registry
+        self.batches = Tally(
+            "bonsai_batches", "Batches formed, by what ended the wait.", (*VERSION, "reason"), registry
         )
         self.padding_waste = Histogram(
             "bonsai_padding_waste_ratio", "Part of a run that was padding.", VERSION, SHARES, registry

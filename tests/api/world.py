@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from app.api.asgi import InferenceDoor
 from app.api.inference import Call, Head, Inference, Route
 from app.api.status import Answer
-from app.dataplane import Cancel, Reply
+from app.dataplane import Pending, Reply
 from app.errors import BonsaiError
 from app.protocol.messages import InferRequest, Outputs, ServedModel, Share
 from app.telemetry.logging import RequestLog
@@ -48,12 +49,12 @@ class FakeDataPlane:
     def clock(self) -> float:
         return 1.005
 
-    def infer(self, request: InferRequest, reply: Reply) -> Cancel | None:
+    def infer(self, request: InferRequest, reply: Reply) -> Pending | None:
         self.requests.append(request)
         self.replies.append(reply)
         outcome = self.outcome(request)
         if outcome is None:
-            return lambda: self.cancelled.append(request)
+            return SimpleNamespace(cancel=lambda: self.cancelled.append(request))
         reply(outcome)
         return None
 

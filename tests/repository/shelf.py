@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from app.batching.batch import Outcome
+from app.batching.batch import Entry, Outcome
 from app.contract.deployment import FILENAME, Deployment, Deployments
 from app.contract.manifest import Manifest, Tolerance, Variant, digest
 from app.errors import LoadFailed
 from app.protocol.messages import Array, InferRequest, Inputs, Share, Timings
 from app.repository.loading import Loaded, load
-from app.repository.model import Cancel, Model
+from app.repository.model import Model
 from app.repository.repository import Repository
 from app.repository.store import FolderStore, read_folder
 from app.runtime.graph_cache import GraphCache
@@ -126,7 +126,7 @@ def submit(model: Model, x: Array = ROW, deadline: float | None = None) -> "asyn
 
 def submit_inputs(
     model: Model, inputs: Inputs, deadline: float | None = None
-) -> "tuple[asyncio.Future[Outcome], Cancel]":
+) -> "tuple[asyncio.Future[Outcome], Entry]":
     """Submits any inputs; the answer, and what cancels it."""
     answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
     request = InferRequest(None, None, lambda _: inputs, Timings(time.monotonic()), served=model.served)

@@ -200,9 +200,9 @@ def test_a_delay_collects_what_comes_later_until_the_batch_is_full(shelf: Shelf)
 
 def test_a_run_for_nobody_is_asked_to_halt(shelf: Shelf) -> None:
     async def scenario(model: Model, gate: Gate) -> None:
-        answer, cancel = submit_inputs(model, {"x": ROW})
+        answer, entry = submit_inputs(model, {"x": ROW})
         await gate.wait_until_reached()
-        cancel()
+        entry.cancel()
         assert await asyncio.to_thread(gate.halted.wait, PATIENCE)
         await answered(submit(model))
         assert not answer.done()

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from app.contract.tensors import Signature
-from app.dataplane import Cancel
+from app.dataplane import Pending
 from app.errors import BonsaiError
 from app.protocol.messages import InferRequest, Inputs, Share, Timings
 from tests.api.application import Application
@@ -25,7 +25,7 @@ class Taken(NamedTuple):
     """A request that was taken in without the door, so that many come within one turn of the loop."""
 
     answer: "asyncio.Future[Share | BonsaiError]"
-    cancel: Cancel | None
+    pending: Pending | None
 
 
 def infer(application: Application, rows: Any = ROWS, model: str = "m", **members: Any) -> Taken:

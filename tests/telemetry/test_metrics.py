@@ -194,8 +194,8 @@ def test_requests_that_are_cancelled_while_they_run_count_by_whether_others_need
 
 
 def cancel(taken: Taken) -> None:
-    assert taken.cancel is not None
-    taken.cancel()
+    assert taken.pending is not None
+    taken.pending.cancel()
 
 
 def test_a_deadline_that_passes_is_a_miss(application: Application) -> None:

@@ -1,0 +1,39 @@
+"""The rivals' server processes."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.processes import Server, free_port, serving
+
+SERVERS = Path(__file__).parent / "servers"
+
+
+@contextlib.contextmanager
+def echo(cores: str) -> Iterator[Server]:
+    """uvicorn alone: the body comes back."""
+    with _serving("echo", "echo.py", [], cores) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def naive(graph: Path, threads: int, cores: str) -> Iterator[Server]:
+    """FastAPI with one run for each request."""
+    with _serving("naive", "naive.py", [str(graph), str(threads)], cores) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def pad_to_longest(graph: Path, threads: int, cores: str) -> Iterator[Server]:
+    """uvicorn with a batcher that takes requests in order of arrival and pads them to the longest."""
+    with _serving("pad to longest, served", "pad_to_longest.py", [str(graph), str(threads)], cores) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _serving(name: str, script: str, arguments: list[str], cores: str) -> Iterator[Server]:
+    port = free_port()
+    command = [sys.executable, "-P", str(SERVERS / script), str(port), *arguments]
+    with serving(name, command, port, cores, environment={}) as server:
+        yield server
