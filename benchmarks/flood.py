@@ -16,8 +16,10 @@ class Flood:
     deadline: float
     arrivals: list[Arrival]
     rows_run: float
-    misses: float | None
-    """The server's own count; None where it has none."""
+    discarded: float
+    """Rows whose deadline passed while they ran, by the server's own count."""
+    misses: float
+    """Deadlines that passed, by the server's own count."""
 
     @property
     def seconds(self) -> float:
@@ -51,8 +53,9 @@ class Flood:
         return float(np.percentile([arrival.sent - arrival.scheduled for arrival in self.arrivals], 99))
 
     @property
-    def run_in_vain(self) -> float:
-        return self.rows_run - len(self.accepted)
+    def run_expired(self) -> float:
+        """Rows that began to run although their deadline had passed: neither answered nor overtaken while they ran."""
+        return self.rows_run - len(self.accepted) - self.discarded
 
     @property
     def without_retry_after(self) -> int:
@@ -83,5 +86,6 @@ def flood(server: Server, request: bytes, deadline: float, rate: float, seconds:
         deadline=deadline,
         arrivals=arrivals,
         rows_run=exposition.rise(before, after, "bonsai_batch_rows_sum") or 0.0,
-        misses=exposition.rise(before, after, "bonsai_deadline_misses_total"),
+        discarded=exposition.rise(before, after, "bonsai_discarded_answers_total") or 0.0,
+        misses=exposition.rise(before, after, "bonsai_deadline_misses_total") or 0.0,
     )

@@ -14,6 +14,8 @@ Outcome = Share | BonsaiError
 Reply = Callable[[Outcome], None]
 
 NOTHING: Inputs = {}
+STAGES = ("queue", "batch", "run")
+"""Where an entry may be when nobody waits for it any more: waiting, in a run with others, in a run for nobody else."""
 NO_LENGTHS: frozenset[str] = frozenset()
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 
 from app.batching.admission import Admission
-from app.batching.batch import NOTHING, Batch, Entry, Outcome
+from app.batching.batch import NOTHING, STAGES, Batch, Entry, Outcome
 from app.batching.deadlines import Deadlines
 from app.batching.padding import Bucket
 from app.batching.room import Room, most_rows
@@ -26,9 +26,6 @@ from app.telemetry.load import Load
 from app.telemetry.metrics import ModelMetrics
 
 logger = logging.getLogger("bonsai.batching")
-
-STAGES = ("queue", "batch", "run")
-"""Where an entry may be when nobody waits for it any more: waiting, in a run with others, in a run for nobody else."""
 
 
 TIMER_SECONDS = 0.001
@@ -235,6 +232,7 @@ class DynamicBatcher:
     def _end(self, batch: Batch) -> None:
         self._running.remove(batch)
         self._slots -= batch.slots
+        self._metrics.discarded(sum([entry.done for entry in batch.entries]))
 
     def _answer(self, batch: Batch, outputs: Outputs) -> None:
         now = self._clock()
@@ -250,6 +248,7 @@ class DynamicBatcher:
             timings.started, timings.joined, timings.computed = batch.started, outputs.joined, now
             if entry.deadline is not None and entry.deadline <= now:
                 self._expire(entry)
+                self._metrics.discarded(1)
             else:
                 self._reply(entry, Share(outputs, start, None if batch.key is None else stop, entry.length))
 

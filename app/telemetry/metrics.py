@@ -37,6 +37,7 @@ class ModelMetrics:
         self._real = metrics.real_size.labels(*labels)
         self._padded = metrics.padded_size.labels(*labels)
         self._misses = metrics.deadline_misses.labels(*labels)
+        self._discarded = metrics.discarded.count(*labels)
 
     def watch(self, load: Callable[[], Load]) -> None:
         """`load` is called at every scrape, until `forget`."""
@@ -63,6 +64,10 @@ class ModelMetrics:
     def missed(self) -> None:
         """A deadline passed before the answer was there."""
         self._misses.inc()
+
+    def discarded(self, entries: int) -> None:
+        """Requests that were run, and nobody waited for the answer any more."""
+        self._discarded.value += entries
 
     def padded(self, real: int, padded: int) -> None:
         """A run of padded inputs: rows times length as they came, and as they ran."""
@@ -97,6 +102,12 @@ class Metrics:
         )
         self.cancelled = Counter(
             "bonsai_cancelled", "Requests whose client went away.", (*VERSION, "stage"), registry=registry
+        )
+        self.discarded = Tally(
+            "bonsai_discarded_answers",
+            "Requests that were run although their client left or their deadline passed meanwhile.",
+            VERSION,
+            registry,
         )
         self.deadline_misses = Counter(
             "bonsai_deadline_misses", "Requests whose deadline passed unanswered.", VERSION, registry=registry

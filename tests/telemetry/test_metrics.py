@@ -185,6 +185,7 @@ def test_requests_that_are_cancelled_while_they_run_count_by_whether_others_need
         assert isinstance(await infer(application, model="gated").answer, Share)
         assert not first.answer.done()
         assert not second.answer.done()
+        assert value(await exposition(application), "bonsai_discarded_answers_total", **GATED) == 2
         return text
 
     text = application.run(scenario())
@@ -251,10 +252,14 @@ def test_loads_and_readiness_show_each_version(application: Application) -> None
     assert 'bonsai_model_ready{model="broken"' not in text
 
 
-def test_no_metric_is_left_that_nothing_moves(application: Application) -> None:
+def test_no_metric_is_left_that_nothing_moves(application: Application, gate: Gate) -> None:
     """Gauges that fall back to 0, and the count of what waits, are held by other tests."""
 
     async def crowd() -> None:
+        given_up = infer(application, model="gated")
+        await gate.wait_until_reached()
+        cancel(given_up)  # which opens the gate
+        assert isinstance(await infer(application, model="gated").answer, Share)
         taken = [infer(application) for _ in range(5)]
         cancel(taken[0])
         await asyncio.gather(*(one.answer for one in taken[1:]))
