@@ -22,7 +22,10 @@ Measured = Sequence[tuple[int, float]]
 class CostTable:
     """Seconds of runs of one shape, by rows: what is usual, and what 19 in 20 do not exceed."""
 
-    def __init__(self, measured: Measured = ()) -> None:
+    def __init__(self, measured: Measured = (), complete: bool = True) -> None:
+        """`complete`: sizes were measured as far as they may go. Where time ran out before, the largest that was
+        measured is as far as anybody knows that batching pays."""
+        self._is_complete = complete
         self._sizes = [rows for rows, _ in measured]
         self._usual = [seconds for _, seconds in measured]
         self._high = list(self._usual)
@@ -37,7 +40,8 @@ class CostTable:
         if not known:
             return CostTable()
         factor = seconds / known
-        return CostTable([(size, usual * factor) for size, usual in zip(self._sizes, self._usual, strict=True)])
+        scaled = [(size, usual * factor) for size, usual in zip(self._sizes, self._usual, strict=True)]
+        return CostTable(scaled, self._is_complete)
 
     def observe(self, rows: int, seconds: float) -> None:
         """Notes a run. Runs are learned from in blocks: small ones come by the thousand."""
@@ -91,7 +95,7 @@ class CostTable:
     def best_rows(self, limit: int) -> int:
         """The rows, at most `limit`, up to which batching pays: the smallest size with about the best rows per second.
 
-        The limit where nothing was measured, and where the largest size that was is the best.
+        The limit where nothing was measured, and where the largest size that could be is the best.
         """
         known = (limit, len(self._sizes), self._seen // CHOICE_RUNS)
         if self._best[1:] != known:
@@ -115,16 +119,16 @@ class CostTable:
             return limit
         enough = max(pace)[0] / (1 + GAIN)
         best = next(size for rows_a_second, size in pace if rows_a_second >= enough)
-        return limit if best == pace[-1][1] else best
+        return limit if self._is_complete and best == pace[-1][1] else best
 
 
 class Costs:
     """The tables of a model, one for each shape key. A shape that has not been run yet costs what the model's own
     sample did."""
 
-    def __init__(self, measured: Measured = ()) -> None:
-        """`measured`: what the warm-up's runs took."""
-        self._sample = CostTable(measured)
+    def __init__(self, measured: Measured = (), complete: bool = True) -> None:
+        """`measured`: what the warm-up's runs took; `complete` where time was enough for all of them."""
+        self._sample = CostTable(measured, complete)
         self._tables: dict[Hashable, CostTable] = {}
 
     def of(self, key: Hashable) -> CostTable:

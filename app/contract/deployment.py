@@ -16,8 +16,8 @@ FILENAME = "deployments.toml"
 class Limits(Frozen):
     """Bounds of a model's batcher. They change live, without a reload."""
 
-    max_batch_rows: int = Field(default=32, ge=1)
-    """Rows of one run; a larger request is split and its answer joined."""
+    max_batch_rows: int = Field(default=128, ge=1)
+    """Rows of one run at most; it has fewer where more do not pay. A larger request is split and its answer joined."""
     max_queue_rows: int = Field(default=4096, ge=1)
     """Rows that may wait; more are refused with 503."""
     max_queue_delay_ms: float = Field(default=0.0, ge=0)

@@ -18,6 +18,7 @@ from app.repository.loading import Loaded
 from app.repository.store import VersionFolder
 from app.runtime.bound import EVERY_SIZE
 from app.runtime.instances import InlineInstance, InstanceGroup
+from app.runtime.profile import Measured
 from app.telemetry.metrics import Metrics
 
 DRAIN_POLL_SECONDS = 0.01
@@ -46,7 +47,7 @@ class Model:
         self._one_key = _has_one_shape(proven.signature.inputs) if proven.batchable else False
         self._instances = self._start(deployment.instances)
         self._batcher = DynamicBatcher(
-            _runs(loaded, isinstance(self._instances, InlineInstance)),
+            _runs(loaded, isinstance(self._instances, InlineInstance), deployment.limits.max_batch_rows),
             self._instances,
             deployment.limits,
             clock=time.monotonic,
@@ -108,7 +109,12 @@ def _has_one_shape(specs: Iterable[TensorSpec]) -> bool:
     return all(-1 not in spec.shape[1:] for spec in specs)
 
 
-def _runs(loaded: Loaded, inline: bool) -> Runs:
+def _is_complete(costs: Measured, most_rows: int) -> bool:
+    """Whether time was enough to measure every size."""
+    return not costs or costs[-1][0] == most_rows
+
+
+def _runs(loaded: Loaded, inline: bool, most_rows: int) -> Runs:
     session = loaded.proven.session
     chosen = loaded.profile
 
@@ -123,8 +129,8 @@ def _runs(loaded: Loaded, inline: bool) -> Runs:
     bound = session.bound(EVERY_SIZE) if inline and loaded.proven.batchable else None
     return Runs(
         narrow=(run_inline if bound is None else run_bound) if inline else session.run,
-        costs=Costs(chosen.costs),
+        costs=Costs(chosen.costs, _is_complete(chosen.costs, most_rows)),
         wide=loaded.wide.run if loaded.wide is not None else None,
-        wide_costs=Costs(chosen.wide_costs),
+        wide_costs=Costs(chosen.wide_costs, _is_complete(chosen.wide_costs, most_rows)),
         padding=loaded.proven.padding,
     )

@@ -17,7 +17,7 @@ from app.errors import ExecutionFailed
 from app.protocol.messages import DTYPES, Array, Halt, Inputs
 
 ROW_BUCKETS = (1, 2, 4, 8, 16, 32)
-EVERY_SIZE = range(1, 65)
+EVERY_SIZE = range(1, 129)
 
 
 def can_be_bound(signature: Signature) -> bool:
