@@ -54,7 +54,8 @@ def gate(application: Application, models: Path, monkeypatch: pytest.MonkeyPatch
 
     def gated(*given: Any) -> Loaded:
         loaded = load(*given)
-        return replace(loaded, proven=replace(loaded.proven, session=gate), profile=Profile(1, 1, ((1, 1.0), (128, 1.0))))
+        profile = Profile(1, 1, ((1, 1.0), (128, 1.0)))
+        return replace(loaded, proven=replace(loaded.proven, session=gate), profile=profile)
 
     monkeypatch.setattr("app.repository.repository.load", gated)
     graph = graphs.identity(models.parent / "made" / "identity.onnx", TensorProto.FLOAT)
