@@ -124,7 +124,7 @@ def test_free_dimensions_that_are_no_rows_are_served_as_plain_onnx_runtime_would
 
 
 def test_a_full_queue_answers_503_with_retry_after(models: Path) -> None:
-    graphs.slow(models / "slow" / "1" / "model.onnx")
+    graphs.slow(models / "slow" / "1" / "model.onnx", repeats=2000)
     (models / "deployments.toml").write_text("[defaults.limits]\nmax_batch_rows = 1\nmax_queue_rows = 2\n")
     with serving(models) as server, ThreadPoolExecutor(16) as clients:
         answers = list(clients.map(server.predict, [[[0.5] * 512]] * 16))
