@@ -10,8 +10,8 @@ from importlib.metadata import version
 
 import prometheus_client
 
+from app.telemetry.answers import SECONDS
 from app.telemetry.histogram import Histogram
-from app.telemetry.metrics import SECONDS
 
 ROUNDS = 7
 CALLS = 100_000
