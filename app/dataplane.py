@@ -5,7 +5,7 @@ from typing import Protocol
 
 from app.contract.tensors import Signature, TensorSpec
 from app.errors import BonsaiError, Draining, InvalidInput
-from app.protocol.messages import DTYPES, InferRequest, Inputs, Outputs, Share, empty_outputs
+from app.protocol.messages import DTYPES, Array, InferRequest, Inputs, Outputs, Share, empty_outputs
 from app.repository.repository import Repository
 
 Reply = Callable[[Share | BonsaiError], None]
@@ -73,24 +73,22 @@ def validate(signature: Signature, inputs: Inputs) -> int:
     Raises InvalidInput that names the input.
     """
     for spec in signature.inputs:
-        _check_input(spec, inputs)
+        column = inputs.get(spec.name)
+        if column is None:
+            got = ", ".join(inputs) or "none"
+            raise InvalidInput.field("inputs", expected=f"an input '{spec.name}'", got=got)
+        if not isinstance(column, list):  # a list was proven by the codec that read it
+            _check_array(spec, column)
     if signature.batch_axis is None:
         return 1
     rows = len(inputs[signature.inputs[0].name])
-    for spec in signature.inputs:
-        if len(inputs[spec.name]) != rows:
-            got = ", ".join(f"{one.name} {len(inputs[one.name])}" for one in signature.inputs)
-            raise InvalidInput.field("inputs", expected="the same number of rows in every input", got=got)
+    if len(signature.inputs) > 1 and any(len(inputs[spec.name]) != rows for spec in signature.inputs):
+        got = ", ".join(f"{spec.name} {len(inputs[spec.name])}" for spec in signature.inputs)
+        raise InvalidInput.field("inputs", expected="the same number of rows in every input", got=got)
     return rows
 
 
-def _check_input(spec: TensorSpec, inputs: Inputs) -> None:
-    column = inputs.get(spec.name)
-    if column is None:
-        got = ", ".join(inputs) or "none"
-        raise InvalidInput.field("inputs", expected=f"an input '{spec.name}'", got=got)
-    if isinstance(column, list):  # proven by the codec that read it
-        return
+def _check_array(spec: TensorSpec, column: Array) -> None:
     if column.dtype != DTYPES[spec.datatype]:
         raise InvalidInput.field(f"input '{spec.name}'", expected=f"datatype {spec.datatype}", got=str(column.dtype))
     if not spec.matches(column.shape):

@@ -1,7 +1,6 @@
 """An inference request on its way past the ASGI layer, and the bytes of an answer."""
 
-from dataclasses import dataclass, field
-
+import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.api.framing import Body, Sized
@@ -15,15 +14,14 @@ MAX_DISCARD = 64 << 10
 """Bytes of a refused request's body that are read for the sake of the connection."""
 
 
-@dataclass(slots=True)
-class Direct:
+class Direct(msgspec.Struct, eq=False):
     """What a RequestResponseCycle is to uvicorn: one request that is under way."""
 
     head: Head
     received: float
     connection: bytes = STAY
     expects_continue: bool = False
-    body: bytearray = field(default_factory=bytearray)
+    body: bytearray = msgspec.field(default_factory=bytearray)
     """As far as it has come, where it did not come with the head."""
     call: Call | None = None
 

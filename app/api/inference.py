@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
+import msgspec
+
 from app.api.status import Answer, answer_to, error_answer
 from app.dataplane import DataPlane, Pending
 from app.errors import BonsaiError, InvalidInput, TooLarge, Unsupported, UnsupportedMedia, clip
@@ -55,7 +57,7 @@ class Head:
     """Of Inference-Header-Content-Length: how many bytes of the body are JSON."""
 
 
-_PREDICT_ROUTE = Route(lambda body, timings, _: native.decode(body, timings), native.encode)
+_PREDICT_ROUTE = Route(native.decode, native.encode)
 
 
 def route(path: str) -> Route | None:
@@ -68,19 +70,16 @@ def route(path: str) -> Route | None:
     return Route(partial(oip.decode, model=match["model"], version=match["version"]), oip.encode)
 
 
-class Call:
+class Call(msgspec.Struct, eq=False):
     """One request on its way through this door."""
 
-    __slots__ = ("_door", "head", "pending", "request", "request_id", "respond", "timings")
-
-    def __init__(self, door: "Inference", head: Head, timings: Timings, respond: Respond) -> None:
-        self.head = head
-        self.request_id = head.request_id or b"%016x" % random.getrandbits(64)
-        self.timings = timings
-        self.request: InferRequest | None = None
-        self.respond = respond
-        self._door = door
-        self.pending: Pending | None = None
+    door: "Inference"
+    head: Head
+    request_id: bytes
+    timings: Timings
+    respond: Respond
+    request: InferRequest | None = None
+    pending: Pending | None = None
 
     def cancel(self) -> None:
         """The client has gone: the request is dropped wherever it is. Harmless after the answer."""
@@ -89,7 +88,7 @@ class Call:
 
     def finish(self, outcome: Share | BonsaiError) -> None:
         self.pending = None  # breaks a cycle: what a request made is freed at once, and its memory is warm for the next
-        self.respond(self._door.answer(self, outcome))
+        self.respond(self.door.answer(self, outcome))
 
 
 class Inference:
@@ -133,7 +132,7 @@ class Inference:
         `received` is the instant, in seconds of the monotonic clock, at which the head was there; `peer` is whose
         request it is.
         """
-        call = Call(self, head, Timings(received, self._clock()), respond)
+        call = Call(self, head, head.request_id or _fresh_id(), Timings(received, self._clock()), respond)
         try:
             request = call.request = head.route.decode(body, call.timings, head.json_length)
         except Exception as error:  # noqa: BLE001 - boundary: a body that breaks the parser breaks nothing else
@@ -153,7 +152,7 @@ class Inference:
         assert request is not None
         assert request.served is not None
         try:
-            body, json_length = call.head.route.encode(request, outcome)
+            encoded = call.head.route.encode(request, outcome)
         except Exception as error:  # noqa: BLE001 - boundary: what cannot be written must not take others along
             return self.fail(call, BonsaiError.of(error))
         timings.encoded = self._clock()
@@ -161,7 +160,7 @@ class Inference:
         self._requests.answered(served.name, served.version, timings)
         if timings.encoded - timings.received >= self._log.threshold:
             self._write_log(call, 200, None, timings.total)
-        return Answer(200, _content(json_length) + _answer_headers(served, timings, call.request_id), body)
+        return Answer(200, _answer_headers(call, served, encoded.json_length), encoded.body)
 
     def fail(self, call: Call, error: BonsaiError) -> Answer:
         """The answer of a call that failed."""
@@ -175,7 +174,7 @@ class Inference:
         return answer
 
     def _refusal(self, head: Head, error: BonsaiError) -> Answer:
-        return self.fail(Call(self, head, Timings(self._clock()), _nobody), error)
+        return self.fail(Call(self, head, head.request_id or _fresh_id(), Timings(self._clock()), _nobody), error)
 
     def _check(self, head: Head) -> None:
         headers = head.headers
@@ -221,13 +220,6 @@ def _json_length(headers: Mapping[bytes, bytes]) -> int | None:
     return int(given) if given.isdigit() and len(given) < 19 else None
 
 
-def _content(json_length: int | None) -> bytes:
-    """The header lines that say what the body is."""
-    if json_length is None:
-        return b"content-type: application/json\r\n"
-    return b"content-type: %b\r\n%b: %d\r\n" % (_BINARY_TYPE, _JSON_LENGTH, json_length)
-
-
 def _labels(call: Call) -> tuple[str, str]:
     served = call.request.served if call.request is not None else None
     return ("", "") if served is None else (served.name, str(served.version))
@@ -241,23 +233,26 @@ def _nobody(_: Answer) -> None:
     """Whoever refuses a head answers by itself."""
 
 
-def _answer_headers(served: ServedModel, timings: Timings, request_id: bytes) -> bytes:
+def _answer_headers(call: Call, served: ServedModel, json_length: int | None) -> bytes:
     """Server-Timing (https://www.w3.org/TR/server-timing/) has durations in milliseconds."""
-    decoded, started, computed, encoded = timings.decoded, timings.started, timings.computed, timings.encoded
-    return _template(served) % (
-        1e3 * (decoded - timings.received),
+    timings = call.timings
+    received, decoded, started = timings.received, timings.decoded, timings.started
+    computed, encoded = timings.computed, timings.encoded
+    lines = _template(served, json_length is None) % (
+        1e3 * (decoded - received),
         1e3 * (started - decoded),
         1e3 * (computed - started),
         1e3 * (encoded - computed),
-        1e3 * (encoded - timings.received),
-        request_id,
+        1e3 * (encoded - received),
+        call.request_id,
     )
+    return lines if json_length is None else b"%b: %d\r\n%b" % (_JSON_LENGTH, json_length, lines)
 
 
 @lru_cache
-def _template(served: ServedModel) -> bytes:
+def _template(served: ServedModel, is_json: bool) -> bytes:
     provider = served.provider.encode().replace(b"%", b"%%")
-    return (
+    return b"content-type: %b\r\n" % (b"application/json" if is_json else _BINARY_TYPE) + (
         b"server-timing: decode;dur=%%.3f, queue;dur=%%.3f, compute;dur=%%.3f, encode;dur=%%.3f, total;dur=%%.3f\r\n"
         b"x-model-version: %d\r\nx-execution-provider: %b\r\nx-request-id: %%b\r\n" % (served.version, provider)
     )

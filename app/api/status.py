@@ -1,8 +1,8 @@
 """One table: error code -> HTTP status, and the answer that carries an error."""
 
 import math
-from typing import NamedTuple
 
+import msgspec
 import orjson
 
 from app.errors import BonsaiError, Unavailable
@@ -26,7 +26,7 @@ STATUS: dict[str, int] = {
 }
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True):
     """A whole HTTP answer."""
 
     status: int

@@ -1,9 +1,9 @@
 """Requests as they wait, and the batch that several of them run in."""
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 import numpy as np
 
 from app.batching.padding import Bucket, Padding, joined
@@ -31,8 +31,7 @@ class Batcher(Protocol):
     def cancel(self, entry: "Entry", /) -> None: ...
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
+class Entry(msgspec.Struct, eq=False):
     """One request in the batcher. `reply` is called exactly once, or never where the entry is cancelled first."""
 
     inputs: Inputs

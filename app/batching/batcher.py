@@ -84,15 +84,16 @@ class DynamicBatcher:
         self._admit(entry)
         self._in_flight += 1
         entry.batcher = self
-        if entry.key is not None and entry.rows > (most := most_rows(entry.key, self._limits)):
+        is_free = self._slots < self._instances.count
+        if entry.rows > 1 and entry.key is not None and entry.rows > (most := most_rows(entry.key, self._limits)):
             self._waiting.add_parts(entry, most, now, self._reply, self._withdraw)
         else:
-            self._waiting.add(entry, now, is_free=self._slots < self._instances.count)
+            self._waiting.add(entry, now, is_free=is_free)
         if entry.deadline is not None:
             self._deadlines.watch(entry, entry.deadline)
         if self._limits.max_queue_delay_ms:
             self._collect(entry, now)
-        elif self._slots < self._instances.count and not self._is_scheduled:
+        elif is_free and not self._is_scheduled:
             self._schedule_now()
 
     def cancel(self, entry: Entry) -> None:
@@ -107,10 +108,13 @@ class DynamicBatcher:
 
     def _admit(self, entry: Entry) -> None:
         """Raises TooLarge or Overloaded."""
+        has_room = self._waiting.rows + entry.rows <= self._limits.max_queue_rows
+        if has_room and entry.deadline is None:
+            return
         instances = self._instances.count
         try:
             self._admission.check(entry, self._limits, instances)
-            if self._waiting.rows + entry.rows <= self._limits.max_queue_rows:
+            if has_room:
                 return
             displaced, refusal = self._admission.displace(entry, self._limits, instances)
         except Overloaded as refused:
@@ -250,7 +254,7 @@ class DynamicBatcher:
                 self._expire(entry)
                 self._metrics.discarded(1)
             else:
-                self._reply(entry, Share(outputs, start, None if batch.key is None else stop, entry.length))
+                self._tell(entry, Share(outputs, start, None if batch.key is None else stop, entry.length))
 
     def _fail(self, batch: Batch, error: BaseException) -> None:
         """Bisects: the halves run again, so that only the culprit gets the error."""
@@ -286,11 +290,11 @@ class DynamicBatcher:
     def _reply(self, entry: Entry, outcome: Outcome) -> None:
         """Answers an entry, unless nobody waits for it any more."""
         if not entry.done:
-            entry.done = True
-            entry.inputs = NOTHING
             self._tell(entry, outcome)
 
     def _tell(self, entry: Entry, outcome: Outcome) -> None:
+        entry.done = True
+        entry.inputs = NOTHING
         if not entry.is_part:
             self._in_flight -= 1
         try:

@@ -10,8 +10,10 @@ GAIN = 0.03
 """A larger batch has to be this much better: a smaller one answers sooner."""
 CHOICE_RUNS = 64
 """Runs after which the best size is chosen anew."""
-BLOCK = 16
 FIRST_RUNS = 16
+LEARN_SECONDS = 0.001
+"""Run time for each run that is learned from: small ones come by the thousand, and learning would take as long."""
+MOST_SKIPPED = 32
 LARGEST_KEYS = 256
 """Shape keys with a table of their own; clients choose shapes, so that there may be any number."""
 
@@ -31,7 +33,7 @@ class CostTable:
         self._high = list(self._usual)
         self._is_measured = bool(measured)
         self._seen = 0
-        self._fresh: list[tuple[int, float]] = []
+        self._skips = 0
         self._best = (0, 0, 0, 0)
 
     def scaled(self, rows: int, seconds: float) -> "CostTable":
@@ -44,15 +46,13 @@ class CostTable:
         return CostTable(scaled, self._is_complete)
 
     def observe(self, rows: int, seconds: float) -> None:
-        """Notes a run. Runs are learned from in blocks: small ones come by the thousand."""
-        self._fresh.append((rows, seconds))
-        if len(self._fresh) >= BLOCK or self._seen < FIRST_RUNS:
-            self._learn()
-
-    def _learn(self) -> None:
-        fresh, self._fresh = self._fresh, []
-        for rows, seconds in fresh:
-            self._refine(rows, seconds)
+        """Learns from a run; of short ones, from one in so many."""
+        if self._skips:
+            self._skips -= 1
+            return
+        self._refine(rows, seconds)
+        if self._seen >= FIRST_RUNS:
+            self._skips = int(min(MOST_SKIPPED, LEARN_SECONDS / max(seconds, 1e-9)))
 
     def _refine(self, rows: int, seconds: float) -> None:
         """Refines the sizes around `rows`, and half as much all others: what slows one size down slows down all, and a

@@ -1,9 +1,13 @@
-"""The messages that every door and the data plane speak."""
+"""The messages that every door and the data plane speak.
+
+What is made anew for each request is a msgspec.Struct: its constructor is C, a dataclass's is bytecode.
+"""
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,8 +29,7 @@ PRIORITIES = range(1, 4)
 DEFAULT_PRIORITY = 2
 
 
-@dataclass(slots=True)
-class Timings:
+class Timings(msgspec.Struct, eq=False, gc=False):
     """When a request passed each point, in seconds of the monotonic clock; 0.0 where it has not been.
 
     Metrics, headers and logs are all read from this one object.
@@ -71,8 +74,7 @@ class ServedModel:
     provider: str
 
 
-@dataclass(slots=True)
-class InferRequest:
+class InferRequest(msgspec.Struct, eq=False):
     """One request, before its model is known.
 
     `read_inputs` turns what the client sent into inputs once the model's signature is known; it raises InvalidInput.
@@ -98,8 +100,7 @@ class InferRequest:
     """The model version that the data plane chose; None until it has."""
 
 
-@dataclass(slots=True)
-class Outputs:
+class Outputs(msgspec.Struct, eq=False):
     """The outputs of one run."""
 
     arrays: Tensors
@@ -107,12 +108,11 @@ class Outputs:
     """When the run's inputs had been put together."""
     lengths: frozenset[str] = frozenset()
     """Outputs that were padded along axis 1 with their batch."""
-    written: dict[Hashable, Any] = field(default_factory=dict)
+    written: dict[Hashable, Any] = msgspec.field(default_factory=dict)
     """What codecs have made of the whole run, for every request that shares it."""
 
 
-@dataclass(slots=True)
-class Share:
+class Share(msgspec.Struct, eq=False):
     """One request's part of a run's outputs."""
 
     outputs: Outputs
@@ -146,7 +146,7 @@ class Share:
         return shape
 
 
-class Encoded(NamedTuple):
+class Encoded(msgspec.Struct, frozen=True):
     """The body of an answer. Where raw tensors follow its JSON, `json_length` says after how many bytes."""
 
     body: bytes

@@ -5,7 +5,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from app.contract.tensors import Signature
+from app.contract.tensors import OutputSpec, Signature
 from app.errors import InvalidInput
 from app.protocol import json_answers, json_tensors
 from app.protocol.messages import DEFAULT_PRIORITY, Encoded, InferRequest, Inputs, ServedModel, Share, Timings
@@ -18,11 +18,14 @@ class Parameters(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     top_k: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
+_NO_PARAMETERS = Parameters()
+
+
 class PredictBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     inputs: msgspec.Raw
     model: str | None = None
     version: int | str | None = None
-    parameters: Parameters = Parameters()
+    parameters: Parameters = _NO_PARAMETERS
 
     def read_inputs(self, signature: Signature) -> Inputs:
         """`inputs` is a nested list for the only input, or an object of them by name."""
@@ -41,29 +44,32 @@ class PredictBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class _Frame(NamedTuple):
     """What every answer of a model has in common."""
 
-    begin: bytes
     outputs: tuple[tuple[str, bytes], ...]
     """Names, and what stands before their values."""
+    labelled: OutputSpec | None
+    """The output that predictions are made of."""
 
 
 _BODY = msgspec.json.Decoder(PredictBody)
 _NAMED = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _BRACE = ord("{")
+_PREDICTIONS = b',"predictions":'
 
 
-def decode(body: bytes, timings: Timings) -> InferRequest:
-    """The request in a /predict body. Raises InvalidInput."""
+def decode(body: bytes, timings: Timings, _: int | None = None) -> InferRequest:
+    """The request in a /predict body, which is JSON as a whole. Raises InvalidInput."""
     call = json_tensors.decode(_BODY, body, "body")
-    parameters = call.parameters
-    return InferRequest(
-        call.model,
-        None if call.version is None else str(call.version),
-        call.read_inputs,
-        timings,
-        None if parameters.timeout_ms is None else parameters.timeout_ms / 1000,
-        parameters.priority or DEFAULT_PRIORITY,
-        top_k=parameters.top_k,
-    )
+    version = None if call.version is None else str(call.version)
+    request = InferRequest(call.model, version, call.read_inputs, timings)
+    if call.parameters is not _NO_PARAMETERS:
+        _apply(call.parameters, request)
+    return request
+
+
+def _apply(parameters: Parameters, request: InferRequest) -> None:
+    request.timeout = None if parameters.timeout_ms is None else parameters.timeout_ms / 1000
+    request.priority = parameters.priority or DEFAULT_PRIORITY
+    request.top_k = parameters.top_k
 
 
 def encode(request: InferRequest, share: Share) -> Encoded:
@@ -71,12 +77,10 @@ def encode(request: InferRequest, share: Share) -> Encoded:
     served, timings = request.served, request.timings
     assert served is not None
     frame = _frame(served)
-    outputs = [key + json_answers.nested(share, name) for name, key in frame.outputs]
-    labelled = predictions(served.signature, share, request.top_k)
-    body = b'%b%b}%b,"timing_ms":{"queue":%.3f,"compute":%.3f,"total":%.3f}}' % (
-        frame.begin,
-        outputs[0] if len(outputs) == 1 else b",".join(outputs),
-        b"" if labelled is None else b',"predictions":' + json_answers.encode(labelled),
+    labelled = frame.labelled
+    body = b'%b}%b,"timing_ms":{"queue":%.3f,"compute":%.3f,"total":%.3f}}' % (
+        b"".join([key + json_answers.nested(share, name) for name, key in frame.outputs]),
+        b"" if labelled is None else _PREDICTIONS + json_answers.encode(predictions(labelled, share, request.top_k)),
         1e3 * (timings.started - timings.decoded),
         1e3 * (timings.computed - timings.started),
         1e3 * (timings.computed - timings.received),
@@ -87,8 +91,10 @@ def encode(request: InferRequest, share: Share) -> Encoded:
 @lru_cache
 def _frame(served: ServedModel) -> _Frame:
     begin = json_answers.encode({"model": served.name, "version": served.version})[:-1] + b',"outputs":{'
-    names = [spec.name for spec in served.signature.outputs]
-    return _Frame(begin, tuple((name, json_answers.encode(name) + b":") for name in names))
+    specs = served.signature.outputs
+    keys = [(b"," if index else begin) + json_answers.encode(spec.name) + b":" for index, spec in enumerate(specs)]
+    names = [spec.name for spec in specs]
+    return _Frame(tuple(zip(names, keys, strict=True)), next((spec for spec in specs if spec.labels), None))
 
 
 def _read_named(raw: memoryview, signature: Signature) -> Inputs:

@@ -5,32 +5,28 @@ from typing import Any
 
 import numpy as np
 
-from app.contract.tensors import OutputSpec, Signature
+from app.contract.tensors import OutputSpec
 from app.protocol.messages import Array, Share
 
 DEFAULT_TOP_K = 3
 
 
-def predictions(signature: Signature, share: Share, top_k: int | None) -> list[dict[str, Any]] | None:
-    """One prediction a row of the first output with labels, best label first; None where no output has any.
+def predictions(spec: OutputSpec, share: Share, top_k: int | None) -> list[dict[str, Any]]:
+    """One prediction a row of an output with labels, best label first.
 
-    The labelled output is [rows, labels]; a score is its value after the declared activation. They are made once for
-    a whole run.
+    The output is [rows, labels]; a score is its value after the declared activation. They are made once for a whole
+    run.
     """
-    for spec in signature.outputs:
-        if spec.labels:
-            return _rows_of(spec, spec.labels, share, top_k or DEFAULT_TOP_K)
-    return None
-
-
-def _rows_of(spec: OutputSpec, labels: tuple[str, ...], share: Share, count: int) -> list[dict[str, Any]]:
+    count = top_k or DEFAULT_TOP_K
     made = share.outputs.written.get((spec.name, count))
     if made is None:
-        made = share.outputs.written[spec.name, count] = _predict(spec, labels, share, count)
+        made = share.outputs.written[spec.name, count] = _predict(spec, share, count)
     return made[share.start : share.stop]
 
 
-def _predict(spec: OutputSpec, labels: tuple[str, ...], share: Share, count: int) -> list[dict[str, Any]]:
+def _predict(spec: OutputSpec, share: Share, count: int) -> list[dict[str, Any]]:
+    labels = spec.labels
+    assert labels is not None
     with np.errstate(invalid="ignore"):  # another request's infinity; its own answer says so
         scores = _ACTIVATIONS[spec.activation](share.outputs.arrays[spec.name].astype(np.float64))
     best = np.argsort(-scores, axis=-1, kind="stable")[:, :count]

@@ -14,7 +14,7 @@ from app.contract.tensors import InputSpec, OutputSpec, Signature
 from app.dataplane import validate
 from app.errors import InvalidInput, NotRepresentable
 from app.protocol import oip
-from app.protocol.messages import Array, Encoded, InferRequest, Tensors, Timings
+from app.protocol.messages import Array, InferRequest, Tensors, Timings
 from tests.protocol.bodies import as_array, encoded, refusal, signature
 
 TWO = Signature(
@@ -47,10 +47,11 @@ def inputs(document: Any, *tensors: bytes, of: Signature | None = None, length: 
     return {spec.name: as_array(read[spec.name], spec) for spec in of.inputs}
 
 
-def answer(asked: InferRequest, of: Signature = TWO, **outputs: Array) -> Encoded:
+def answer(asked: InferRequest, of: Signature = TWO, **outputs: Array) -> tuple[bytes, int | None]:
     """The answer of a model that has these of the outputs."""
     specs = tuple(spec for spec in of.outputs if spec.name in outputs)
-    return encoded(oip.encode, asked, of.model_copy(update={"outputs": specs}), outputs)
+    whole = encoded(oip.encode, asked, of.model_copy(update={"outputs": specs}), outputs)
+    return whole.body, whole.json_length
 
 
 def test_a_request_of_these_bytes() -> None:

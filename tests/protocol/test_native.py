@@ -191,6 +191,14 @@ def test_labels_give_a_prediction_a_row(top_k: int | None, count: int) -> None:
     assert document["predictions"][0]["top"][0] == {"label": "c", "score": 0.75}
 
 
+def test_predictions_are_of_the_output_that_has_labels() -> None:
+    features = OutputSpec(name="features", datatype="FP32", shape=(-1, 2))
+    both = LABELLED.model_copy(update={"outputs": (features, *LABELLED.outputs)})
+    document = answer(both, Timings(0.0), features=[[9, 9]], y=[[0.5, 0.25, 0.75]])
+    assert [prediction["label"] for prediction in document["predictions"]] == ["c"]
+    assert document["outputs"] == {"features": [[9, 9]], "y": [[0.5, 0.25, 0.75]]}
+
+
 def test_no_rows_give_no_predictions() -> None:
     document = answer(LABELLED, Timings(0.0), y=np.empty((0, 3)))
     assert (document["outputs"], document["predictions"]) == ({"y": []}, [])

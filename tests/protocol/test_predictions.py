@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.contract.tensors import InputSpec, OutputSpec, Signature
+from app.contract.tensors import OutputSpec
 from app.protocol.messages import Array, Outputs, Share
 from app.protocol.predictions import DEFAULT_TOP_K, predictions
 
@@ -14,14 +14,8 @@ LABELS = ("rose", "tulip", "lily", "daisy")
 ROWS = [[0.1, 2.0, -3.0, 0.7], [5.0, 5.5, 5.25, -40.0], [0.0, 0.0, 0.0, 0.0]]
 
 
-def signature(activation: str | None = None, labels: tuple[str, ...] | None = LABELS) -> Signature:
-    return Signature(
-        inputs=(InputSpec(name="x", datatype="FP32", shape=(-1,)),),
-        outputs=(
-            OutputSpec(name="features", datatype="FP32", shape=(-1, 2)),
-            OutputSpec(name="y", datatype="FP32", shape=(-1, 4), labels=labels, activation=activation),
-        ),
-    )
+def output(activation: str | None = None) -> OutputSpec:
+    return OutputSpec(name="y", datatype="FP32", shape=(-1, 4), labels=LABELS, activation=activation)
 
 
 def alone(**outputs: Array) -> Share:
@@ -31,9 +25,7 @@ def alone(**outputs: Array) -> Share:
 
 def predicted(rows: Any, activation: str | None = None, top_k: int | None = 4) -> list[dict[str, Any]]:
     array = np.array(rows, np.float32)
-    found = predictions(signature(activation), alone(y=array), top_k)
-    assert found is not None
-    return found
+    return predictions(output(activation), alone(y=array), top_k)
 
 
 def by_label(prediction: dict[str, Any]) -> list[float]:
@@ -66,9 +58,7 @@ def test_the_best_label_comes_first_and_stands_on_top(activation: str | None) ->
 def test_equal_scores_keep_the_order_of_the_labels() -> None:
     labels = tuple(f"label {number}" for number in range(1000))
     spec = OutputSpec(name="y", datatype="FP32", shape=(-1, 1000), labels=labels)
-    many = Signature(inputs=signature().inputs, outputs=(spec,))
-    found = predictions(many, alone(y=np.tile(np.array([1, 2], np.float32), (1, 500))), 1000)
-    assert found is not None
+    found = predictions(spec, alone(y=np.tile(np.array([1, 2], np.float32), (1, 500))), 1000)
     assert [entry["label"] for entry in found[0]["top"]] == [*labels[1::2], *labels[::2]]
 
 
@@ -96,28 +86,22 @@ def test_no_rows_give_no_predictions() -> None:
         assert predicted(np.empty((0, 4)), activation) == []
 
 
-def test_without_labels_there_are_none() -> None:
-    share = alone(features=np.zeros((1, 2), np.float32), y=np.zeros((1, 4), np.float32))
-    assert predictions(signature(labels=None), share, None) is None
-
-
 @pytest.mark.parametrize(("start", "stop"), [(0, 1), (1, 3), (0, 3), (2, 2)])
 def test_of_a_shared_run_a_request_gets_the_predictions_of_its_own_rows(start: int, stop: int) -> None:
     run = Outputs({"y": np.array(ROWS, np.float32)})
     for top_k in (4, 1):  # two requests of one run may differ in it
-        found = predictions(signature("softmax"), Share(run, start, stop), top_k)
+        found = predictions(output("softmax"), Share(run, start, stop), top_k)
         assert found == predicted(ROWS, "softmax", top_k)[start:stop]
 
 
 def test_an_infinity_in_one_request_leaves_its_batch_mates_their_predictions() -> None:
     run = Outputs({"y": np.array([ROWS[0], [math.inf, 0, 0, math.nan], ROWS[1]], np.float32)})
     for start, row in ((0, ROWS[0]), (2, ROWS[1])):
-        found = predictions(signature("softmax"), Share(run, start, start + 1), 4)
+        found = predictions(output("softmax"), Share(run, start, start + 1), 4)
         assert found == predicted([row], "softmax")
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float64", "int64"])
 def test_an_output_of_another_number_type_has_scores_too(dtype: str) -> None:
-    found = predictions(signature("softmax"), alone(y=np.array([[0, 1, 2, 3]], dtype)), 4)
-    assert found is not None
+    found = predictions(output("softmax"), alone(y=np.array([[0, 1, 2, 3]], dtype)), 4)
     assert by_label(found[0]) == pytest.approx(softmax([0, 1, 2, 3]), abs=1e-6)
