@@ -21,13 +21,14 @@ def encode(document: Any) -> bytes:
 
 def nested(share: Share, name: str) -> bytes:
     """A request's part of an output as a nested list. Raises NotRepresentable for NaN and infinities."""
-    if share.stop is None or name in share.outputs.lengths:
-        return _whole(share.array(name), name)
-    written = share.outputs.written
-    text = written.get(name)
+    outputs = share.outputs
+    text: RunText | None = outputs.written.get(name)
     if text is None:
-        text = written[name] = RunText(share.outputs.arrays[name])
-    return text.part(share.start, share.stop, name) if text.rows else _whole(share.array(name), name)
+        array = outputs.arrays[name]
+        if share.stop is None or name in outputs.lengths or not array.size or array.dtype.kind == "O":
+            return _whole(share.array(name), name)
+        text = outputs.written[name] = RunText(array)
+    return text.part(share, name)
 
 
 def flat(share: Share, name: str) -> bytes:
@@ -39,29 +40,26 @@ def flat(share: Share, name: str) -> bytes:
     text = written.get((name, "flat"))
     if text is None:
         text = written[name, "flat"] = RunText(array.reshape(len(array), -1), (b"[", b",", b"]"))
-    return text.part(share.start, share.stop, name)
+    return text.part(share, name)
 
 
 class RunText:
-    """The rows of a run's output, each as text; none where it cannot be cut into rows."""
+    """The rows of a run's output, each as text."""
 
-    __slots__ = ("_between", "_close", "_open", "rows")
+    __slots__ = ("_between", "_close", "_open", "_rows")
 
     def __init__(self, array: Array, frame: tuple[bytes, bytes, bytes] | None = None) -> None:
         """`frame`: what stands before, between and behind the rows; by default what makes them one nested list."""
-        self.rows: list[bytes] = []
-        if not array.size or array.dtype.kind == "O":
-            return
         rank = array.ndim
         opened, closed = b"[" * rank, b"]" * rank
         between = closed[1:] + b"," + opened[1:]
         self._open, self._between, self._close = frame or (opened, between, closed)
         text = encode(np.ascontiguousarray(array))[rank:-rank]
-        self.rows = text.split(between) if len(array) > 1 else [text]
+        self._rows = text.split(between) if len(array) > 1 else [text]
 
-    def part(self, start: int, stop: int, name: str) -> bytes:
-        """The list of these rows. Raises NotRepresentable."""
-        text = self.rows[start] if stop - start == 1 else self._between.join(self.rows[start:stop])
+    def part(self, share: Share, name: str) -> bytes:
+        """The list of a request's rows. Raises NotRepresentable."""
+        text = self._between.join(self._rows[share.start : share.stop])
         if b"null" in text:  # so orjson writes NaN and infinities, and no other number
             raise _not_representable(name)
         return self._open + text + self._close
