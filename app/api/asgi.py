@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from app.api.framing import TooLarge
 from app.api.inference import Call, Head, Inference
 from app.api.status import Answer
 
@@ -41,7 +42,7 @@ class InferenceDoor:
         if body is None:
             return
         if len(body) > self.inference.max_body_bytes:
-            await _write(self.inference.too_large(head), send)
+            await _write(self.inference.unreadable(TooLarge(self.inference.max_body_bytes), head), send)
             return
         answering = _Answering(receive)
         client = scope.get("client")

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Mapping
 
+from app.errors import BonsaiError
+
 MAX_CHUNKS = 64 << 10
 MAX_LINE = 4 << 10
 """Bytes of a chunk's size with its extensions, or of a field after the last chunk."""
@@ -14,19 +16,42 @@ _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r\
 _TRAILER = re.compile(rb"[!#-'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n")
 
 
-class Unreadable(Exception):
-    """What came is no request that can be read to its end: the status that says so, and why."""
+class Unreadable(BonsaiError):
+    """What came is no request that can be read to its end. The code is of this class and the ones below it alone: it is
+    the label of a metric, which clients must not be able to grow."""
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+    code = "bad_request"
+
+
+class TooSlow(Unreadable):
+    """A request that is not there whole in time."""
+
+    code = "request_timeout"
+
+
+class TargetTooLong(Unreadable):
+    code = "uri_too_long"
+
+
+class HeadersTooLarge(Unreadable):
+    """Too many header fields or bytes of them, also after a body in chunks."""
+
+    code = "headers_too_large"
+
+
+class UnknownCoding(Unreadable):
+    """A transfer coding that is not offered."""
+
+    code = "unsupported"
 
 
 class TooLarge(Unreadable):
     """A body over the limit."""
 
+    code = "too_large"
+
     def __init__(self, limit: int, unit: str = "bytes") -> None:
-        super().__init__(413, f"body: expected at most {limit} {unit}, got more")
+        super().__init__(f"body: expected at most {limit} {unit}, got more")
 
 
 class Sized:
@@ -79,11 +104,11 @@ class Chunked:
         begin = at
         if self._chunks and not self._ended:  # the line break that ends a chunk is read with the line after it
             if not b"\r\n".startswith(data[at : at + 2]):
-                raise Unreadable(400, "chunked body: expected a line break after a chunk")
+                raise Unreadable("chunked body: expected a line break after a chunk")
             begin = at + 2
         end = data.find(b"\n", begin) + 1
         if (end or len(data)) - begin > MAX_LINE:
-            raise Unreadable(400, f"chunked body: expected lines of at most {MAX_LINE} bytes")
+            raise Unreadable(f"chunked body: expected lines of at most {MAX_LINE} bytes")
         if not end:
             return at
         if self._ended:
@@ -95,7 +120,7 @@ class Chunked:
     def _read_size(self, line: bytes) -> None:
         found = _CHUNK.fullmatch(line)
         if found is None:
-            raise Unreadable(400, "chunked body: expected the size of a chunk in hexadecimal digits")
+            raise Unreadable("chunked body: expected the size of a chunk in hexadecimal digits")
         self._left = int(found[1], 16)
         self._room -= self._left
         self._chunks += 1
@@ -112,9 +137,9 @@ class Chunked:
             return
         self._trailers += 1
         if self._trailers > MAX_TRAILERS:
-            raise Unreadable(431, f"chunked body: expected at most {MAX_TRAILERS} fields after the last chunk")
+            raise HeadersTooLarge(f"chunked body: expected at most {MAX_TRAILERS} fields after the last chunk")
         if _TRAILER.fullmatch(line) is None:
-            raise Unreadable(400, "chunked body: expected header fields after the last chunk")
+            raise Unreadable("chunked body: expected header fields after the last chunk")
 
 
 Body = Sized | Chunked
@@ -125,12 +150,12 @@ def body_of(version: bytes, headers: Mapping[bytes, bytes], limit: int) -> Body:
     length, coding = headers.get(b"content-length"), headers.get(b"transfer-encoding")
     if coding is not None:
         if length is not None or version != b"1.1":
-            raise Unreadable(400, "transfer-encoding: expected HTTP/1.1 and no content-length beside it")
+            raise Unreadable("transfer-encoding: expected HTTP/1.1 and no content-length beside it")
         if coding.strip().lower() != b"chunked":
-            raise Unreadable(501, "transfer-encoding: expected chunked, others are not supported")
+            raise UnknownCoding("transfer-encoding: expected chunked, others are not supported")
         return Chunked(limit)
     if length is None:
         return Sized(0)
     if _LENGTH.fullmatch(length) is None:
-        raise Unreadable(400, "content-length: expected a number")
+        raise Unreadable("content-length: expected a number")
     return Sized(int(length))

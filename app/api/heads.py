@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from app.api.framing import Unreadable
+from app.api.framing import HeadersTooLarge, TargetTooLong, Unreadable
 from app.api.inference import Head
 
 MAX_HEAD = 64 << 10
@@ -56,7 +56,7 @@ class HeadReader:
         except HttpParserUpgrade:
             pass  # an offer to change the protocol, which is not taken up
         except HttpParserError as error:
-            raise Unreadable(400, f"request: expected HTTP/1.1, got something else ({error})") from None
+            raise Unreadable(f"request: expected HTTP/1.1, got something else ({error})") from None
         if self.whole:
             self._parser = None  # it holds this object in its turn
             self.version = self._read_version()
@@ -64,14 +64,14 @@ class HeadReader:
     def _read_version(self) -> bytes:
         found = _VERSION.match(self.raw)
         if found is None:  # the parser lets in RTSP, ICE, HTTP/2.0 and lines without a version
-            raise Unreadable(400, "request line: expected a method, a target and HTTP/1.1")
+            raise Unreadable("request line: expected a method, a target and HTTP/1.1")
         return found[1]
 
     def _check_size(self, size: int) -> None:
         if len(self.url) > MAX_TARGET:
-            raise Unreadable(414, f"request target: expected at most {MAX_TARGET} bytes, got more")
+            raise TargetTooLong(f"request target: expected at most {MAX_TARGET} bytes, got more")
         if size > MAX_HEAD or len(self.headers) > MAX_HEADERS:
-            raise Unreadable(431, f"headers: expected at most {MAX_HEADERS} in {MAX_HEAD} bytes, got more")
+            raise HeadersTooLarge(f"headers: expected at most {MAX_HEADERS} in {MAX_HEAD} bytes, got more")
 
     def target(self) -> tuple[bytes, str]:
         """The target in origin form, and its path percent-decoded."""
@@ -80,7 +80,7 @@ class HeadReader:
         if whole is not None and not origin.startswith(b"/"):
             origin = b"/" + origin
         if not origin.startswith(b"/") or b"#" in origin or not origin.isascii():
-            raise Unreadable(400, "request target: expected a path or an http URL")
+            raise Unreadable("request target: expected a path or an http URL")
         path = origin.partition(b"?")[0].decode()
         return origin, unquote(path) if "%" in path else path
 
@@ -91,7 +91,7 @@ class HeadReader:
             names = [name for name, _ in self.headers]
             for name in ONCE:
                 if names.count(name) > 1:
-                    raise Unreadable(400, f"{name.decode()}: expected once, got several times")
+                    raise Unreadable(f"{name.decode()}: expected once, got several times")
         return fields
 
     # What the parser says

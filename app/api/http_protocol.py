@@ -12,10 +12,10 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.api.direct import CLOSE, STAY, Direct, written
-from app.api.framing import Body, Sized, TooLarge, Unreadable, body_of
+from app.api.framing import Body, Sized, TooLarge, TooSlow, Unreadable, body_of
 from app.api.heads import END_OF_HEAD, HeadReader, Heads
 from app.api.inference import Inference
-from app.api.status import Answer, error_answer
+from app.api.status import Answer
 
 HALF_CLOSED_SECONDS = 0.02  # an answer may take that long for a client that has closed its side
 LINGER_SECONDS = 2.0  # a client may go on sending that long after its answer
@@ -110,7 +110,7 @@ class HttpProtocol(HttpToolsProtocol):
         elif self._idle:
             self.transport.close()
         else:
-            self._reject(Unreadable(408, f"request: expected the whole of it within {self._read_seconds:g} seconds"))
+            self._reject(TooSlow(f"request: expected the whole of it within {self._read_seconds:g} seconds"))
 
     def _expire_unsent(self, now: float) -> None:
         """A slow client may take its time over a large answer, but not stand still."""
@@ -281,10 +281,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._cycle.message_event.set()
             self.cycle = None  # type: ignore[assignment]  # what it still says goes nowhere
         if not is_answered:
-            if direct is not None and isinstance(fault, TooLarge):
-                self._write(self._inference.too_large(direct.head), CLOSE)
-            else:
-                self._write(error_answer(fault.status, str(fault)), CLOSE)
+            self._write(self._inference.unreadable(fault, None if direct is None else direct.head), CLOSE)
         self._hang_up(still_sending=True)
 
     def _hang_up(self, *, still_sending: bool) -> None:

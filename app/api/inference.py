@@ -8,7 +8,8 @@ from functools import lru_cache, partial
 
 import msgspec
 
-from app.api.status import Answer, answer_to, error_answer
+from app.api.framing import Unreadable
+from app.api.status import Answer, MethodNotAllowed, answer_to
 from app.dataplane import DataPlane, Pending
 from app.errors import BonsaiError, InvalidInput, TooLarge, Unsupported, UnsupportedMedia, clip
 from app.protocol import native, oip
@@ -114,17 +115,19 @@ class Inference:
     def refuse(self, head: Head) -> Answer | None:
         """The answer to a request that is wrong by its head alone; None where its body is wanted."""
         if head.method != "POST":
-            headers = b"allow: POST\r\nx-request-id: %b\r\n" % (head.request_id or _fresh_id())
-            return error_answer(405, f"{head.method} {head.path}: expected POST", headers)
+            return self._refusal(head, MethodNotAllowed(f"{head.method} {head.path}: expected POST"))
         try:
             self._check(head)
         except BonsaiError as error:
             return self._refusal(head, error)
         return None
 
-    def too_large(self, head: Head) -> Answer:
-        """The answer to a body that is longer than the limit."""
-        return self._refusal(head, TooLarge(f"body: expected at most {self.max_body_bytes} bytes, got more"))
+    def unreadable(self, fault: Unreadable, head: Head | None) -> Answer:
+        """The answer to what cannot be read to its end; `head` is None where it is not known to be for this door."""
+        if head is not None:
+            return self._refusal(head, fault)
+        self._requests.failed("", "", fault.code)
+        return answer_to(fault)
 
     def handle(self, head: Head, body: bytes, received: float, peer: str, respond: Respond) -> Call:
         """Infers. `respond` is called exactly once: at once, or later on the same thread; never after `cancel`.

@@ -8,11 +8,16 @@ import orjson
 from app.errors import BonsaiError, Unavailable
 
 STATUS: dict[str, int] = {
+    "bad_request": 400,
     "invalid_input": 400,
     "not_representable": 400,
     "not_found": 404,
+    "method_not_allowed": 405,
+    "request_timeout": 408,
     "too_large": 413,
+    "uri_too_long": 414,
     "unsupported_media": 415,
+    "headers_too_large": 431,
     "internal": 500,
     "execution_failed": 500,
     "load_failed": 500,
@@ -24,6 +29,12 @@ STATUS: dict[str, int] = {
     "draining": 503,
     "deadline_exceeded": 504,
 }
+
+
+class MethodNotAllowed(BonsaiError):
+    """Another method than POST at an inference path."""
+
+    code = "method_not_allowed"
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -46,7 +57,9 @@ def error_answer(status: int, message: str, headers: bytes = b"") -> Answer:
 
 
 def answer_to(error: BonsaiError, headers: bytes = b"") -> Answer:
-    """The answer to an error, with Retry-After (whole seconds) where coming back makes sense."""
+    """The answer to an error, with Retry-After (whole seconds) where coming back makes sense, and Allow."""
     if isinstance(error, Unavailable):
         headers += b"retry-after: %d\r\n" % math.ceil(error.retry_after)
+    if isinstance(error, MethodNotAllowed):
+        headers += b"allow: POST\r\n"
     return error_answer(STATUS[error.code], str(error), headers)

@@ -12,6 +12,7 @@ import numpy as np
 
 from app.contract.tensors import DataType
 from app.errors import InvalidInput
+from app.protocol import strings
 from app.protocol.messages import DTYPES, Array
 
 _LITTLE_ENDIAN = {datatype: dtype.newbyteorder("<") for datatype, dtype in DTYPES.items()}
@@ -19,7 +20,10 @@ _LENGTH = struct.Struct("<I")
 
 
 def read(raw: memoryview, datatype: DataType, shape: tuple[int, ...], field: str) -> Array:
-    """An array of exactly `shape`, a read-only view of `raw` where that lies as NumPy needs it. Raises InvalidInput."""
+    """An array of exactly `shape`, a read-only view of `raw` where that lies as NumPy needs it.
+
+    Raises InvalidInput, and TooLarge where it has too many strings.
+    """
     count = math.prod(shape)  # Python integers: the product of a hostile shape must not wrap
     array = _strings(raw, count, field) if datatype is DataType.BYTES else _numbers(raw, datatype, count, field)
     try:
@@ -58,6 +62,7 @@ def _strings(raw: memoryview, count: int, field: str) -> Array:
     if count * _LENGTH.size > len(raw):
         expected = f"at least {count * _LENGTH.size} bytes, {_LENGTH.size} for each length"
         raise InvalidInput.field(field, expected=expected, got=f"{len(raw)}")
+    strings.check(count, field)
     data = bytes(raw)  # one copy is cheaper than a view for every element
     texts: list[str] = []
     start = 0

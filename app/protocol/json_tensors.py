@@ -13,6 +13,7 @@ import numpy as np
 
 from app.contract.tensors import DataType, TensorSpec
 from app.errors import InvalidInput, clip
+from app.protocol import strings
 from app.protocol.messages import Array, Column, Rows
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | memoryview, root: str
 
 
 def read_rows(raw: memoryview, spec: TensorSpec, field: str) -> Column:
-    """A nested list of the spec's rank, rows first. Raises InvalidInput.
+    """A nested list of the spec's rank, rows first. Raises what `read_nested` raises.
 
     A small one stays a list, whose shape and range the parser has proven: one array is made of a whole batch.
     """
@@ -53,7 +54,7 @@ def read_rows(raw: memoryview, spec: TensorSpec, field: str) -> Column:
 
 
 def read_nested(raw: memoryview, spec: TensorSpec, field: str) -> Array:
-    """A nested list of the spec's rank, rows first. Raises InvalidInput."""
+    """A nested list of the spec's rank, rows first. Raises InvalidInput, and TooLarge where it has too many strings."""
     rank = len(spec.shape)
     values = decode(_decoder(rank, _element(spec.datatype, field)), raw, field)
     array = _array(values, spec.datatype, field)
@@ -66,7 +67,8 @@ def read_nested(raw: memoryview, spec: TensorSpec, field: str) -> Array:
 
 
 def read_shaped(raw: msgspec.Raw, datatype: DataType, shape: tuple[int, ...], field: str) -> Array:
-    """A list, flat or nested, row-major, that holds exactly `shape`. Raises InvalidInput."""
+    """A list, flat or nested, row-major, that holds exactly `shape`. Raises InvalidInput, and TooLarge where it has too
+    many strings."""
     element = _element(datatype, field)
     view = memoryview(raw)
     nested = re.match(rb"\s*\[\s*\[", view) is not None
@@ -152,6 +154,8 @@ def _array(values: Any, datatype: DataType, field: str) -> Array:
         raise InvalidInput.field(field, expected=f"values that fit {datatype}", got="one out of range") from None
     except ValueError:
         raise _ragged(field) from None
+    if datatype is DataType.BYTES:
+        strings.check(array.size, field)
     if datatype in _FLOATS and not np.isfinite(array).all():
         raise InvalidInput.field(field, expected=f"values that fit {datatype}", got="one out of range")
     return array

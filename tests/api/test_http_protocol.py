@@ -17,9 +17,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from app.api import heads, http_protocol
+from app.api.framing import Unreadable
 from app.api.heads import Heads
 from app.api.http_protocol import HttpProtocol
-from app.api.status import Answer, error_answer
+from app.api.status import Answer, answer_to, error_answer
 from tests.http.wire import BODY, request
 
 LIMIT = 1000
@@ -53,6 +54,7 @@ class FakeInference:
         self.calls: list[FakeCall] = []
         self.read: list[str] = []
         self.refused: list[FakeHead] = []
+        self.unread: list[tuple[str, FakeHead | None]] = []
 
     def read_head(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> FakeHead | None:
         self.read.append(path)
@@ -62,8 +64,9 @@ class FakeInference:
         self.refused.append(head)
         return None if head.method == "POST" else error_answer(405, "no")
 
-    def too_large(self, head: FakeHead) -> Answer:
-        return error_answer(413, "too large")
+    def unreadable(self, fault: Unreadable, head: FakeHead | None) -> Answer:
+        self.unread.append((fault.code, head))
+        return answer_to(fault)
 
     def handle(self, *given: Any) -> FakeCall:
         self.calls.append(FakeCall(*given))
@@ -453,8 +456,26 @@ def test_a_half_closed_connection_is_kept_for_a_moment_only(connection: Connecti
 def test_a_chunked_body_over_the_limit_is_told_by_inference(connection: Connection) -> None:
     connection.receive(request(chunks=[b"x" * LIMIT, b"x"]))
     assert connection.statuses() == [413]
-    assert b"too large" in connection.transport.written
+    [(code, head)] = connection.inference.unread
+    assert (code, head and head.path) == ("too_large", "/predict")
     assert connection.calls == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (b"hello\r\n\r\n", [("bad_request", False)]),
+        (request(chunks=[b"x"]).replace(b"1\r\nx", b"x\r\nx"), [("bad_request", True)]),
+        (request(method="PUT", chunks=[b"x"]).replace(b"1\r\nx", b"x\r\nx"), []),
+    ],
+    ids=["no head", "a head", "refused before"],
+)
+def test_what_cannot_be_read_is_told_by_inference_once(
+    sent: bytes, told: list[tuple[str, bool]], connection: Connection
+) -> None:
+    connection.receive(sent)
+    assert [(code, head is not None) for code, head in connection.inference.unread] == told
+    assert len(connection.statuses()) == 1
 
 
 LEANT_ON = {

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.api.framing import TooLarge as BodyTooLarge
 from app.api.inference import Route, route
 from app.errors import (
     BonsaiError,
@@ -121,9 +122,11 @@ def test_a_body_with_a_json_length_is_let_in_on_an_infer_path(given: str) -> Non
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "post", "X"])
 def test_another_method_is_405_with_the_one_allowed(method: str) -> None:
-    answer = World().refuse(method)
+    world = World()
+    answer = world.refuse(method)
     assert answer is not None
     assert (answer.status, headers(answer)["allow"]) == (405, "POST")
+    assert world.counted("method_not_allowed") == 1
     assert json.loads(answer.body) == {"error": f"{method} /predict: expected POST"}
 
 
@@ -241,7 +244,7 @@ def test_a_refusal_carries_the_request_id_too() -> None:
     refusals = [
         world.refuse("GET", x_request_id="seven"),
         world.refuse(content_type="image/png", x_request_id="seven"),
-        world.inference.too_large(world.head(x_request_id="seven")),
+        world.inference.unreadable(BodyTooLarge(LIMIT), world.head(x_request_id="seven")),
     ]
     assert all(answer is not None and headers(answer).get("x-request-id") == "seven" for answer in refusals)
 

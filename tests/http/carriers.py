@@ -54,6 +54,10 @@ class Carrier:
     def metric(self, name: str, **labels: str) -> float:
         return value(self.exposition(), name, **labels)
 
+    def failures(self, code: str) -> float:
+        """Requests that got this error code before any model was known."""
+        return self.metric("bonsai_requests_total", model="", version="", code=code)
+
     def in_flight(self) -> float:
         return total(self.exposition(), "bonsai_requests_in_flight")
 

@@ -40,6 +40,7 @@ ANSWERED = [request(b"x" * 100, method="PUT", target=target)[:-5] for target in 
 
 def test_a_request_that_does_not_come_whole_in_time_is_408(hasty: Carrier, connect: Connect) -> None:
     begun = time.monotonic()
+    before = hasty.failures("request_timeout")
     wires = [connect(hasty).send(sent) for sent in UNFINISHED.values()]
     wires.append(connect(hasty).send(request(Expect="100-continue")[: -len(BODY)]))
     assert wires[-1].reply().status == 100
@@ -55,6 +56,7 @@ def test_a_request_that_does_not_come_whole_in_time_is_408(hasty: Carrier, conne
     for wire in (*wires, *answered, silent):  # one answer at most, and none where there was no request
         wire.assert_ended()
     assert READ_SECONDS <= time.monotonic() - begun < READ_SECONDS + 2.5
+    assert hasty.failures("request_timeout") == before + len(wires)
 
 
 def test_progress_does_not_extend_the_time(hasty: Carrier, connect: Connect) -> None:

@@ -49,12 +49,12 @@ def application(models: Path, state: Path, tmp_path: Path) -> Iterator[Applicati
 
 @pytest.fixture
 def gate(application: Application, models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    """Stops the runs of a model `gated`, x [N, 4] to y [N, 4], which are said to take a second."""
+    """Stops the runs of a model `gated`, x [N, 4] to y [N, 4], which are said to take 80 s, and 20 s a row."""
     gate: Any = Gate()
 
     def gated(*given: Any) -> Loaded:
         loaded = load(*given)
-        profile = Profile(1, 1, ((1, 1.0), (128, 1.0)))
+        profile = Profile(1, 1, ((1, 100.0), (8, 240.0)))
         return replace(loaded, proven=replace(loaded.proven, session=gate), profile=profile)
 
     monkeypatch.setattr("app.repository.repository.load", gated)

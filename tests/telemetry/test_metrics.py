@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.errors import DeadlineExceeded, Overloaded
 from app.protocol.messages import Share
 from app.telemetry.answers import PHASES
-from app.telemetry.metrics import Metrics
+from app.telemetry.metrics import REASONS, Metrics
 from tests import graphs
 from tests.api.application import Application
 from tests.gate import Gate
@@ -128,6 +128,24 @@ def test_batches_count_by_what_ended_the_wait(application: Application) -> None:
     assert value(text, "bonsai_batches_total", reason="full", **MODEL) == 2
     assert value(text, "bonsai_batches_total", reason="idle", **MODEL) == 1
     assert value(text, "bonsai_batches_total", reason="delay", model="delayed", version="1") == 1
+
+
+def test_a_batch_that_is_kept_small_for_a_deadline_counts_as_such(application: Application, gate: Gate) -> None:
+    """In 170 s a run has four rows, give or take ten seconds of the clock: of four requests of two rows, two."""
+
+    async def scenario() -> None:
+        hurried = infer(application, model="gated", timeout=170.0)
+        others = [infer(application, model="gated") for _ in range(3)]
+        gate.opened.set()
+        outcomes = await asyncio.gather(*(request.answer for request in (hurried, *others)))
+        assert all(isinstance(outcome, Share) for outcome in outcomes)
+
+    application.run(scenario())
+    text = application.get("/metrics").text
+    counted = {reason: value(text, "bonsai_batches_total", reason=reason, **GATED) for reason in REASONS}
+    assert counted == {"idle": 1, "full": 0, "delay": 0, "deadline": 1}
+    assert [value(text, "bonsai_batch_rows_bucket", le=rows, **GATED) for rows in ("2.0", "4.0", "8.0")] == [0, 2, 2]
+    assert value(text, "bonsai_deadline_misses_total", **GATED) == 0
 
 
 def test_a_request_that_the_queue_has_no_room_for_is_rejected(application: Application) -> None:
