@@ -18,6 +18,7 @@ from app.batching.deadlines import Deadlines
 from app.batching.padding import Bucket
 from app.batching.room import Room, most_rows
 from app.batching.runs import Executor, Result, Runs, Scheduler
+from app.batching.turns import Turns
 from app.batching.waiting import Waiting
 from app.contract.deployment import Limits
 from app.errors import BonsaiError, DeadlineExceeded, ExecutionFailed, Overloaded
@@ -45,7 +46,6 @@ class DynamicBatcher:
         scheduler: Scheduler,
         metrics: ModelMetrics,
     ) -> None:
-        """The scheduler defers to the next turn of the loop, so that what arrives in one turn shares a batch."""
         self._limits = limits
         self._instances = instances
         self._runs = runs
@@ -59,7 +59,7 @@ class DynamicBatcher:
         self._slots = 0  # instances that they take
         self._in_flight = 0
         self._deadlines = Deadlines(scheduler, clock, self._expire)
-        self._is_scheduled = False
+        self._turns = Turns(scheduler, self._waiting, limits.max_batch_rows, self._dispatch)
         self._is_dispatching = False
         self._collects_until = 0.0
         """Until when the deployment's delay lasts; 0.0 while nothing is delayed."""
@@ -74,9 +74,10 @@ class DynamicBatcher:
         """Changes the limits and the instances; what waits is bound by them from now on."""
         self._limits = limits
         self._instances = instances
+        self._turns.enough = limits.max_batch_rows
         self._collects_until = 0.0
-        if not (self.idle or self._is_scheduled):
-            self._schedule_now()
+        if not self.idle:
+            self._turns.ask()
 
     def submit(self, entry: Entry) -> None:
         """Queues an entry. Raises TooLarge or Overloaded; afterwards the entry is answered exactly once."""
@@ -93,8 +94,8 @@ class DynamicBatcher:
             self._deadlines.watch(entry, entry.deadline)
         if self._limits.max_queue_delay_ms:
             self._collect(entry, now)
-        elif is_free and not self._is_scheduled:
-            self._schedule_now()
+        elif is_free:
+            self._turns.ask()
 
     def cancel(self, entry: Entry) -> None:
         """Nobody waits for the entry any more: it is not run if it waits, and a run for nobody is ended."""
@@ -126,29 +127,19 @@ class DynamicBatcher:
                 self._waiting.remove(other)
                 self._reply(other, refusal)
 
-    def _schedule_now(self) -> None:
-        """A batch is formed at the next turn."""
-        self._is_scheduled = True
-        self._scheduler.call_soon(self._wake)
-
     def _collect(self, entry: Entry, now: float) -> None:
         """A batch is formed when the deployment's delay ends, or at once where it is full or its deadlines forbid to
         wait."""
         if not self._collects_until:
             self._collects_until = now + self._limits.max_queue_delay_ms / 1000
-            self._scheduler.call_at(self._collects_until, self._wake)
+            self._scheduler.call_at(self._collects_until, self._dispatch)
         is_full = self._waiting.rows >= self._limits.max_batch_rows
         if is_full or (entry.deadline or math.inf) - self._runs.longest(entry) <= self._collects_until:
             self._collects_until = now
-            if not self._is_scheduled:
-                self._schedule_now()
+            self._turns.ask()
 
     def _is_collecting(self) -> bool:
         return self._collects_until - TIMER_SECONDS > self._clock()
-
-    def _wake(self) -> None:
-        self._is_scheduled = False
-        self._dispatch()
 
     def _dispatch(self) -> None:
         """Fills the instances that are free.
@@ -162,8 +153,8 @@ class DynamicBatcher:
                 break
             self._start(batch)
         self._is_dispatching = False
-        if self._slots < self._instances.count and not self._is_scheduled and self._has_work():
-            self._schedule_now()
+        if self._slots < self._instances.count and self._has_work():
+            self._turns.ask()
 
     def _has_work(self) -> bool:
         return bool(self._retries or (self._waiting.rows and not (self._collects_until and self._is_collecting())))

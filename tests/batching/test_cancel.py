@@ -16,7 +16,7 @@ def busy(**options: int) -> World:
     """A world whose one instance is under way."""
     world = World(**options)
     world.submit(client="busy")
-    world.turn()
+    world.settle()
     return world
 
 
@@ -52,7 +52,7 @@ def test_a_request_may_be_cancelled_in_the_turn_that_it_came_in() -> None:
 def test_a_cancelled_request_in_a_run_with_others_is_not_answered_and_they_are() -> None:
     world = World()
     tickets = [world.submit() for _ in range(3)]
-    world.turn()
+    world.settle()
     world.cancel(tickets[1])
     world.drain()
     assert tickets[1].outcomes == []
@@ -65,7 +65,7 @@ def test_a_cancelled_request_in_a_run_with_others_is_not_answered_and_they_are()
 def test_a_run_for_nobody_is_asked_to_halt() -> None:
     world = World()
     tickets = [world.submit() for _ in range(2)]
-    world.turn()
+    world.settle()
     world.cancel(tickets[0])
     assert not world.runs[0].halt.asked
     world.cancel(tickets[1])
@@ -81,7 +81,7 @@ def test_to_cancel_twice_is_to_cancel_once(when: str) -> None:
     world = World()
     ticket = world.submit()
     if when != "waiting":
-        world.turn()
+        world.settle()
     if when == "answered":
         world.complete()
     for _ in range(2):
@@ -94,7 +94,7 @@ def test_to_cancel_twice_is_to_cancel_once(when: str) -> None:
 def test_a_cancelled_request_does_not_expire() -> None:
     world = World()
     ticket = world.submit(within=5)
-    world.turn()
+    world.settle()
     world.cancel(ticket)
     world.wait(60)
     assert ticket.outcomes == []
@@ -104,7 +104,7 @@ def test_a_cancelled_request_does_not_expire() -> None:
 def test_a_culprit_that_is_cancelled_is_not_tried_again() -> None:
     world = World(breaks_on(1))
     culprit, innocent = world.submit(), world.submit()
-    world.turn()
+    world.settle()
     world.cancel(culprit)
     world.drain()
     assert culprit.outcomes == []
@@ -115,7 +115,7 @@ def test_a_culprit_that_is_cancelled_is_not_tried_again() -> None:
 def test_a_half_whose_requests_are_all_cancelled_is_not_tried() -> None:
     world = World(breaks_on(1))
     tickets = [world.submit() for _ in range(4)]
-    world.turn()
+    world.settle()
     world.complete()
     for ticket in tickets[2:]:
         world.cancel(ticket)
@@ -129,7 +129,7 @@ def test_all_parts_of_a_cancelled_split_request_are_dropped(when: str, stages: d
     world = World(max_batch_rows=2)
     ticket = world.submit(7)
     if when == "running":
-        world.turn()
+        world.settle()
     world.cancel(ticket)
     assert world.value("bonsai_queue_rows") == 0
     world.drain()
@@ -143,7 +143,7 @@ def test_all_parts_of_a_cancelled_split_request_are_dropped(when: str, stages: d
 def test_a_part_beside_another_request_leaves_the_run_to_it() -> None:
     world = World(max_batch_rows=4)
     split, other = world.submit(6), world.submit(2)
-    world.turn()
+    world.settle()
     world.complete()
     world.cancel(split)
     world.drain()
@@ -181,7 +181,7 @@ class Late(World):
 def test_a_request_cancelled_before_its_thread_began_does_not_break_the_run() -> None:
     world = Late()
     tickets = [world.submit() for _ in range(3)]
-    world.turn()
+    world.settle()
     world.cancel(tickets[1])
     world.drain()
     assert tickets[0].answered_right

@@ -11,7 +11,7 @@ def busy(**options: int) -> World:
     """A world whose one instance is under way."""
     world = World(**options)
     world.submit()
-    world.turn()
+    world.settle()
     return world
 
 
@@ -68,7 +68,7 @@ def test_a_timer_that_rings_a_little_early_costs_no_deadline(early: float) -> No
 def test_an_answer_is_not_delivered_after_its_deadline_where_the_loop_was_too_busy_to_ring() -> None:
     world = World()
     ticket = world.submit(within=1)
-    world.turn()
+    world.settle()
     world.now += 2
     world.complete()
     assert isinstance(ticket.error, DeadlineExceeded)
@@ -128,7 +128,7 @@ def test_an_expired_shape_does_not_keep_another_from_running() -> None:
 def test_half_of_a_failed_batch_is_not_executed_after_its_deadline() -> None:
     world = World(breaks_on(2))
     innocent, culprit = world.submit(within=1), world.submit()
-    world.turn()
+    world.settle()
     world.now += 2
     world.complete()  # the loop was too busy to ring
     world.drain()

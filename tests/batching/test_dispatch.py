@@ -9,12 +9,36 @@ def test_a_request_to_an_idle_model_runs_at_the_next_turn() -> None:
     world = World()
     world.submit()
     assert world.runs == []
-    world.turn()
+    world.settle()
     assert world.batches() == [[1]]
 
 
 def test_what_arrives_in_one_turn_shares_a_batch() -> None:
     world = World()
+    for _ in range(3):
+        world.submit()
+    world.settle()
+    assert world.batches() == [[1, 2, 3]]
+
+
+def test_what_arrives_turn_after_turn_shares_a_batch_while_turns_bring_more_than_one() -> None:
+    world = World()
+    for arriving in (2, 3, 1):
+        for _ in range(arriving):
+            world.submit()
+        world.turn()
+    assert world.batches() == [[1, 2, 3, 4, 5, 6]]
+
+
+def test_one_request_alone_waits_for_one_turn_only() -> None:
+    world = World()
+    world.submit()
+    world.turn()
+    assert world.batches() == [[1]]
+
+
+def test_a_batch_that_is_full_waits_for_one_turn_only() -> None:
+    world = World(max_batch_rows=3)
     for _ in range(3):
         world.submit()
     world.turn()
@@ -32,10 +56,10 @@ def test_every_request_of_a_batch_gets_its_own_rows() -> None:
 def test_requests_collect_while_the_only_instance_is_busy() -> None:
     world = World()
     world.submit()
-    world.turn()
+    world.settle()
     for _ in range(3):
         world.submit()
-        world.turn()
+        world.settle()
     assert world.batches() == [[1]]
     world.complete()
     assert world.batches() == [[1], [2, 3, 4]]
@@ -44,9 +68,9 @@ def test_requests_collect_while_the_only_instance_is_busy() -> None:
 def test_a_second_idle_instance_takes_what_waits_at_once() -> None:
     world = World(instances=2)
     world.submit()
-    world.turn()
+    world.settle()
     world.submit()
-    world.turn()
+    world.settle()
     assert world.batches() == [[1], [2]]
 
 
@@ -65,17 +89,17 @@ def test_what_waits_is_shared_between_the_free_instances(
     world = World(instances=instances)
     for _ in range(requests):
         world.submit()
-    world.turn()
+    world.settle()
     assert world.batches() == batches
 
 
 def test_instances_that_are_busy_get_no_share() -> None:
     world = World(instances=3)
     world.submit()
-    world.turn()
+    world.settle()
     for _ in range(6):
         world.submit()
-    world.turn()
+    world.settle()
     assert world.batches() == [[1], [2, 3, 4], [5, 6, 7]]
 
 
@@ -83,7 +107,7 @@ def test_one_turn_fills_all_instances_and_leaves_what_is_over_budget() -> None:
     world = World(instances=3, max_batch_rows=2)
     for _ in range(8):
         world.submit()
-    world.turn()
+    world.settle()
     assert world.batches() == [[1, 2], [3, 4], [5, 6]]
 
 
@@ -92,7 +116,7 @@ def test_runs_may_complete_in_any_order() -> None:
     tickets = []
     for _ in range(3):
         tickets.append(world.submit())
-        world.turn()
+        world.settle()
     for index in (2, 0, 0):
         world.complete(index)
     assert all(ticket.answered_right for ticket in tickets)
@@ -128,7 +152,7 @@ def test_shapes_do_not_share_a_batch() -> None:
     world = World(instances=2)
     for key in ("a", "b", "a", "b"):
         world.submit(key=key)
-    world.turn()
+    world.settle()
     assert world.batches() == [[1, 3], [2, 4]]
 
 
@@ -143,7 +167,7 @@ def test_another_shape_in_between_does_not_cut_a_batch() -> None:
 def test_the_shape_whose_oldest_request_waited_longest_goes_first() -> None:
     world = World()
     world.submit(key="c")
-    world.turn()
+    world.settle()
     world.submit(key="b")
     for _ in range(5):
         world.submit(key="a")
@@ -154,7 +178,7 @@ def test_the_shape_whose_oldest_request_waited_longest_goes_first() -> None:
 def test_a_steady_stream_of_one_shape_does_not_starve_another() -> None:
     world = World(max_batch_rows=2)
     world.submit(2, key="a")
-    world.turn()
+    world.settle()
     world.submit(2, key="a")
     rare = world.submit(key="b")
     for _ in range(3):
@@ -175,7 +199,7 @@ def test_requests_without_a_key_use_all_instances_in_order_of_arrival() -> None:
     world = World(instances=2)
     for _ in range(3):
         world.submit(key=None)
-    world.turn()
+    world.settle()
     assert world.batches() == [[1], [2]]
 
 
@@ -211,7 +235,7 @@ def test_a_reply_of_an_inline_model_that_submits_waits_for_the_next_turn() -> No
 def test_timings_say_when_a_request_started_was_joined_and_was_computed() -> None:
     world = World()
     world.submit()
-    world.turn()
+    world.settle()
     timings = world.submit().timings
     world.now += 3
     world.complete()
@@ -225,7 +249,7 @@ def test_metrics_follow_the_queue_and_the_batches() -> None:
     world.submit(2)
     assert world.value("bonsai_queue_rows") == 2
     assert world.value("bonsai_requests_in_flight") == 1
-    world.turn()
+    world.settle()
     world.submit(3)
     assert world.value("bonsai_queue_rows") == 3
     assert world.value("bonsai_requests_in_flight") == 2
@@ -249,14 +273,14 @@ def test_pending_requests_are_those_that_wait() -> None:
     world = World(max_batch_rows=2)
     for _ in range(5):
         world.submit()
-    world.turn()
+    world.settle()
     assert world.load.pending == 3
 
 
 def test_a_split_request_that_runs_is_not_pending() -> None:
     world = World(instances=3, max_batch_rows=2)
     world.submit(6)
-    world.turn()
+    world.settle()
     assert world.load.pending == 0
 
 
@@ -264,7 +288,7 @@ def test_a_cancelled_request_that_still_runs_is_not_pending() -> None:
     world = World()
     world.cancel(world.submit())
     gone, _ = world.submit(), world.submit()
-    world.turn()
+    world.settle()
     world.cancel(gone)
     assert world.load.pending == 0
 
@@ -274,7 +298,7 @@ def test_it_is_idle_only_while_nothing_waits_and_nothing_runs() -> None:
     assert world.batcher.idle
     world.submit()
     assert not world.batcher.idle
-    world.turn()
+    world.settle()
     assert not world.batcher.idle
     world.complete()
     assert world.batcher.idle

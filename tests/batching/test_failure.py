@@ -69,10 +69,10 @@ def test_halves_are_tried_before_what_waits() -> None:
 def test_halves_run_beside_each_other() -> None:
     world = World(breaks_on(2), instances=2)
     world.submit(key="busy")
-    world.turn()
+    world.settle()
     for _ in range(4):
         world.submit()
-    world.turn()
+    world.settle()
     world.complete(1)
     world.complete(0)
     assert [flight.run.tickets for flight in world.under_way if flight.run] == [[2, 3], [4, 5]]
@@ -82,7 +82,7 @@ def test_what_a_request_that_was_tried_again_took_is_measured_to_the_end() -> No
     world = World(breaks_on(1))
     world.submit()
     innocent = world.submit()
-    world.turn()
+    world.settle()
     world.now += 2
     world.drain()
     assert innocent.answered_right
@@ -92,7 +92,7 @@ def test_what_a_request_that_was_tried_again_took_is_measured_to_the_end() -> No
 def test_runs_that_failed_teach_nothing_about_costs() -> None:
     world = World(breaks_on(1), costs=((1, 1.0),))
     world.submit()
-    world.turn()
+    world.settle()
     world.now += 100
     world.complete()
     assert world.runs_of.costs.of("k").usual(1) == 1.0
@@ -173,7 +173,7 @@ def test_a_reply_that_raises_does_not_leave_the_others_waiting() -> None:
         raise ConnectionError("the client is gone")
 
     tickets[0].then = gone
-    world.turn()
+    world.settle()
     world.complete()
     world.drain()
     assert all(ticket.answered_right for ticket in tickets)
@@ -184,7 +184,7 @@ def test_it_is_not_idle_while_halves_of_a_failed_batch_are_to_be_tried() -> None
     world = World(breaks_on(1))
     world.submit()
     world.submit()
-    world.turn()
+    world.settle()
     seen = []
     while world.under_way:
         seen.append(world.batcher.idle)
@@ -208,7 +208,7 @@ class Refusing(World):
 def test_an_executor_that_refuses_leaves_nobody_waiting() -> None:
     world = Refusing()
     ticket = world.submit()
-    world.turn()
+    world.settle()
     world.drain()
     after: Ticket = world.submit()
     world.drain()

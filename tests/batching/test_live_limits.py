@@ -10,7 +10,7 @@ def busy(**options: int) -> World:
     """A world whose one instance is under way with one row."""
     world = World(**options)
     world.submit(key="busy")
-    world.turn()
+    world.settle()
     return world
 
 
@@ -80,7 +80,7 @@ def test_new_instances_take_what_waits() -> None:
     world = World()
     for key in ("a", "b", "c", "d"):
         world.submit(key=key)
-    world.turn()
+    world.settle()
     world.resize(3)
     world.settle()
     assert world.batches() == [[1], [2], [3]]
@@ -90,7 +90,7 @@ def test_instances_taken_away_finish_what_they_run_and_start_nothing() -> None:
     world = World(instances=3)
     for key in ("a", "b", "c"):
         world.submit(key=key)
-    world.turn()
+    world.settle()
     world.resize(1)
     world.submit(key="d")
     for _ in range(2):
@@ -105,7 +105,7 @@ def test_what_runs_when_the_instances_are_replaced_is_answered() -> None:
     world, successor = World(instances=2), World(instances=1)
     for key in ("a", "b", "c"):
         world.submit(key=key)
-    world.turn()
+    world.settle()
     world.batcher.apply(world.limits, successor)
     world.complete()
     world.complete()

@@ -27,7 +27,7 @@ def test_requests_that_come_together_run_narrow_beside_each_other() -> None:
     world = wide()
     for _ in range(2):
         world.submit()
-    world.turn()
+    world.settle()
     assert flags(world) == [False, False]
 
 
@@ -35,16 +35,16 @@ def test_a_request_beside_a_narrow_run_is_narrow() -> None:
     world = wide()
     for _ in range(2):
         world.submit()
-    world.turn()
+    world.settle()
     world.submit()
-    world.turn()
+    world.settle()
     assert flags(world) == [False] * 3
 
 
 def test_nothing_starts_beside_a_wide_run() -> None:
     world = wide()
     world.submit()
-    world.turn()
+    world.settle()
     world.submit()
     world.settle()
     assert world.batches() == [[1]]
@@ -55,7 +55,7 @@ def test_nothing_starts_beside_a_wide_run() -> None:
 def test_what_collected_during_a_wide_run_uses_all_instances() -> None:
     world = wide()
     world.submit()
-    world.turn()
+    world.settle()
     for _ in range(3):
         world.submit()
     world.complete()
@@ -66,7 +66,7 @@ def test_what_collected_during_a_wide_run_uses_all_instances() -> None:
 def test_a_model_of_one_instance_has_no_wide_run() -> None:
     world = wide(instances=1)
     world.submit()
-    world.turn()
+    world.settle()
     assert flags(world) == [False]
 
 
@@ -74,7 +74,7 @@ def test_without_a_wide_session_one_request_takes_one_instance() -> None:
     world = World(instances=2)
     for _ in range(2):
         world.submit()
-        world.turn()
+        world.settle()
     assert flags(world) == [False, False]
     assert len(world.under_way) == 2
 
@@ -82,13 +82,13 @@ def test_without_a_wide_session_one_request_takes_one_instance() -> None:
 def test_a_wide_run_that_fails_frees_all_instances() -> None:
     world = wide()
     ticket = world.submit(1)
-    world.turn()
+    world.settle()
     world.under_way[0].result = ValueError("the graph")
     world.complete()
     assert ticket.error
     for _ in range(3):
         world.submit()
-    world.turn()
+    world.settle()
     assert len(world.under_way) == 3
 
 
@@ -97,7 +97,7 @@ def test_wide_runs_are_observed_by_their_own_costs() -> None:
     narrow = world.runs_of.costs.of("k").usual(1)
     for _ in range(50):
         world.submit()
-        world.turn()
+        world.settle()
         world.now += 3
         world.complete()
     assert world.runs_of.costs.of("k").usual(1) == narrow
@@ -108,7 +108,7 @@ def test_wide_runs_are_observed_by_their_own_costs() -> None:
 def test_a_split_request_that_comes_alone_is_shared_between_the_instances() -> None:
     world = wide(max_batch_rows=2)
     ticket = world.submit(6)
-    world.turn()
+    world.settle()
     assert flags(world) == [False] * 3
     world.drain()
     assert ticket.answered_right
@@ -118,7 +118,7 @@ def test_a_split_request_that_comes_alone_is_shared_between_the_instances() -> N
 def test_instances_that_change_during_a_wide_run_are_counted_right_afterwards(before: int, after: int) -> None:
     world = wide(instances=before)
     world.submit()
-    world.turn()
+    world.settle()
     world.count = after
     world.complete()
     for _ in range(8):

@@ -1,0 +1,36 @@
+"""The turn of the event loop in which the next batch is formed."""
+
+from collections.abc import Callable
+
+from app.batching.runs import Scheduler
+from app.batching.waiting import Waiting
+
+
+class Turns:
+    """Forms a batch not at once, but at the loop's next turn, so that what arrives in one turn shares it; and while
+    each turn brings more than one, at the turn after: a server in front spreads over turns what came together."""
+
+    def __init__(self, scheduler: Scheduler, waiting: Waiting, enough: int, form: Callable[[], None]) -> None:
+        """`enough` rows are not waited with any longer."""
+        self.enough = enough
+        self._scheduler = scheduler
+        self._waiting = waiting
+        self._form = form
+        self._seen = 0
+        self._is_asked = False
+
+    def ask(self) -> None:
+        """Batches are formed at the next turn. Asking again before that changes nothing."""
+        if not self._is_asked:
+            self._is_asked = True
+            self._scheduler.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        arrived = self._waiting.entries
+        if arrived > self._seen + 1 and self._waiting.rows < self.enough:
+            self._seen = arrived
+            self._scheduler.call_soon(self._turn)
+            return
+        self._seen = 0
+        self._is_asked = False
+        self._form()
