@@ -34,12 +34,16 @@ class Deployment(Frozen):
     provider: Literal["cpu", "cuda"] = "cpu"
     device: int = Field(default=0, ge=0)
     """Index of the CUDA device."""
+    gpu_memory_mb: int | None = Field(default=None, ge=1)
+    """What ONNX Runtime's arena for the model may take of the CUDA device; by default whatever is there."""
     allow_fallback: bool = False
     """Serve on the CPU where the asked provider is not there, instead of not being ready."""
     instances: int | None = Field(default=None, ge=1)
     """Runs that may be under way at once; by default what is measured to be best, on a GPU 1. A change applies live."""
     threads: int | None = Field(default=None, ge=1)
     """Intra-op threads of a run; by default the process's CPU budget divided by the instances."""
+    wide_session_mb: int = Field(default=256, ge=0)
+    """Weights of which a second copy is kept in memory at most, for a wide session beside narrow ones."""
     default_version: int | None = Field(default=None, ge=1)
     """Version that a request without one gets; by default the highest that is ready."""
     limits: Limits = Limits()

@@ -12,11 +12,12 @@ from app.errors import ExecutionFailed, LoadFailed
 from app.protocol.messages import Tensors
 from app.repository.padded import prove_padding
 from app.repository.store import BARE_GRAPH, VersionFolder
-from app.runtime import cpu, invariance, profile
+from app.runtime import cpu, invariance, profile, weights
+from app.runtime.bound import BoundSession, row_buckets
 from app.runtime.golden import Golden
 from app.runtime.graph_cache import GraphCache
-from app.runtime.profile import Profile
-from app.runtime.providers import Placement
+from app.runtime.profile import Batch, Profile
+from app.runtime.providers import CUDA, Placement
 from app.runtime.session import Session
 
 Open = Callable[[int], Session]
@@ -46,11 +47,13 @@ class Loaded:
     profile: Profile
     wide: Session | None = None
     """For requests that come alone, where that is quicker."""
+    bound: BoundSession | None = None
+    """The session through row buckets on a GPU, all of them warm."""
 
 
 def load(folder: VersionFolder, deployment: Deployment, cache: GraphCache) -> Loaded:
     """Loads, proves and measures a version. Blocking. Raises LoadFailed: why it cannot be served."""
-    placement = Placement(deployment.provider, deployment.device, deployment.allow_fallback)
+    placement = Placement(deployment.provider, deployment.device, deployment.allow_fallback, deployment.gpu_memory_mb)
     threads = _threads(deployment)
 
     def open_session(file: str) -> Session:
@@ -58,19 +61,34 @@ def load(folder: VersionFolder, deployment: Deployment, cache: GraphCache) -> Lo
 
     proven = _load_manifested(folder, open_session) if folder.has_manifest else _load_bare(open_session)
     graph = folder.path / proven.variant
-    sessions = {threads: proven.session}
 
     def with_threads(count: int) -> Session:
-        if count not in sessions:
-            sessions[count] = Session.load(graph, placement, count, cache)
-        return sessions[count]
+        return Session.load(graph, placement, count, cache)
 
+    def to_measure(count: int) -> Session:
+        # What is only measured is not kept: a load never holds more than two copies of the weights.
+        return proven.session if count == threads else with_threads(count)
+
+    batches = _batches(proven, deployment.limits.max_batch_rows)
+    bound = _bind(proven, batches)
     name = f"{cpu.budget()}-{deployment.limits.max_batch_rows}.profile.json"
-    chosen = _choose(proven, deployment, with_threads, cache.beside(graph, placement, name))
-    session = with_threads(chosen.threads)
-    wide = with_threads(chosen.wide_threads) if chosen.wide_threads else None
-    takes_batches = proven.batchable and bool(chosen.costs)
-    return Loaded(replace(proven, session=session, batchable=takes_batches), chosen, wide)
+    chosen = _choose(deployment, to_measure, bound, batches, cache.beside(graph, placement, name))
+    proven = replace(proven, batchable=proven.batchable and bool(chosen.costs))
+    if chosen.threads != threads:
+        proven = replace(proven, session=with_threads(chosen.threads))
+    has_room = weights.estimate(graph) <= deployment.wide_session_mb << 20
+    wide = with_threads(chosen.wide_threads) if chosen.wide_threads and has_room else None
+    if _takes_any_size(proven):
+        for session in filter(None, (proven.session, wide)):
+            session.return_memory()
+    return Loaded(proven, chosen, wide, bound if proven.batchable else None)
+
+
+def _takes_any_size(proven: Proven) -> bool:
+    """Whether a run may be as large as a body can be: `max_batch_rows` bounds the rows of a batch, nothing bounds any
+    other free dimension."""
+    bounded = 1 if proven.batchable else 0
+    return any(-1 in spec.shape[bounded:] for spec in proven.signature.inputs)
 
 
 def _threads(deployment: Deployment) -> int:
@@ -85,16 +103,39 @@ def _is_free(deployment: Deployment) -> bool:
     return deployment.provider == "cpu" and deployment.instances is None and deployment.threads is None
 
 
-def _choose(proven: Proven, deployment: Deployment, with_threads: Open, path: Path) -> Profile:
-    instances = deployment.instances or 1
+def _batches(proven: Proven, most_rows: int) -> list[Batch]:
+    """What is run to warm and to measure; nothing where no inputs are known."""
     if proven.sample is None:
+        return []
+    return list(profile.batches(proven.sample, most_rows)) if proven.batchable else [(1, proven.sample)]
+
+
+def _bind(proven: Proven, batches: list[Batch]) -> BoundSession | None:
+    """The session through row buckets, each of which has been run once: on a GPU the first run of a shape may take
+    seconds. None on a CPU, where rows are not padded, and where not only the rows are free."""
+    if proven.session.provider != CUDA or not proven.batchable:
+        return None
+    bound = proven.session.bound(row_buckets(batches[-1][0]))
+    if bound is None:
+        return None
+    try:
+        for _, inputs in batches:
+            bound.run(inputs)
+    except ExecutionFailed:  # it cannot run so many rows; measuring finds the same
+        return None
+    return bound
+
+
+def _choose(
+    deployment: Deployment, with_threads: Open, bound: BoundSession | None, batches: list[Batch], path: Path
+) -> Profile:
+    instances = deployment.instances or 1
+    if not batches:
         threads = deployment.threads or max(1, cpu.budget() // instances)
         return Profile(instances, threads, ())
-    most = deployment.limits.max_batch_rows
-    batches = list(profile.batches(proven.sample, most)) if proven.batchable else [(1, proven.sample)]
     if not _is_free(deployment):
         threads = _threads(deployment)
-        return Profile(instances, threads, profile.measure(with_threads(threads), batches, instances))
+        return Profile(instances, threads, profile.measure(bound or with_threads(threads), batches, instances))
     chosen = profile.read(path)
     if chosen is None:
         chosen = profile.choose(with_threads, batches, cpu.budget())

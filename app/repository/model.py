@@ -121,14 +121,12 @@ def _runs(loaded: Loaded, inline: bool, most_rows: int) -> Runs:
     def run_inline(inputs: Inputs, _: Halt | None = None) -> Tensors:
         return session.run(inputs)  # nothing could ask it to halt: it keeps the loop's thread
 
-    def run_bound(inputs: Inputs, _: Halt | None = None) -> Tensors:
-        assert bound is not None
-        rows = len(next(iter(inputs.values())))
-        return bound.run(inputs) if rows <= EVERY_SIZE[-1] else session.run(inputs)
-
-    bound = session.bound(EVERY_SIZE) if inline and loaded.proven.batchable else None
+    bound = loaded.bound
+    if bound is None and inline and loaded.proven.batchable:
+        bound = session.bound(EVERY_SIZE)
+    plain = run_inline if inline else session.run
     return Runs(
-        narrow=(run_inline if bound is None else run_bound) if inline else session.run,
+        narrow=plain if bound is None else bound.run,
         costs=Costs(chosen.costs, _is_complete(chosen.costs, most_rows)),
         wide=loaded.wide.run if loaded.wide is not None else None,
         wide_costs=Costs(chosen.wide_costs, _is_complete(chosen.wide_costs, most_rows)),

@@ -2,11 +2,14 @@
 
 On a GPU rows are padded to a few sizes, because each new shape makes cuDNN search for its algorithms again, and the
 buffers stay on the device. On a CPU it spares small graphs what takes longer than their run.
+
+The host's side of a copy to the device is ordinary memory. Pinned memory would be copied faster, but ONNX Runtime's
+Python API lends it only in versions above the oldest that is supported here, and only through registered provider
+libraries; that waits for a GPU to measure it on.
 """
 
-import threading
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +19,13 @@ from app.contract.tensors import Signature
 from app.errors import ExecutionFailed
 from app.protocol.messages import DTYPES, Array, Halt, Inputs
 
-ROW_BUCKETS = (1, 2, 4, 8, 16, 32)
 EVERY_SIZE = range(1, 129)
+Plain = Callable[[Inputs, Halt | None], dict[str, Array]]
+
+
+def row_buckets(most_rows: int) -> tuple[int, ...]:
+    """1, 2, 4, ... rows, and at last the most."""
+    return (*(2**power for power in range(most_rows.bit_length()) if 2**power < most_rows), most_rows)
 
 
 def can_be_bound(signature: Signature) -> bool:
@@ -27,38 +35,51 @@ def can_be_bound(signature: Signature) -> bool:
 
 
 class BoundSession:
-    """Runs a session through buffers. Each thread has its own."""
+    """Runs a session through buffers. `run` may be called from several threads at once: each run under way has buffers
+    of its own, which the next one takes over."""
 
     def __init__(
-        self, session: ort.InferenceSession, signature: Signature, sizes: Sequence[int], device: str, index: int = 0
+        self,
+        session: ort.InferenceSession,
+        signature: Signature,
+        sizes: Sequence[int],
+        device: tuple[str, int],
+        plain: Plain,
     ) -> None:
-        """`sizes`: numbers of rows that are run, rising; a batch is padded to the next. More rows than the last are not
-        taken. `device` and its `index` as ONNX Runtime names them: `cpu`, `cuda`."""
+        """`sizes`: numbers of rows that are run, rising; a batch is padded to the next with zeros. More rows than the
+        last go to `plain`, the ordinary run. `device` and its index as ONNX Runtime names them: `cpu`, `cuda`."""
         self._session = session
         self._signature = signature
         self._sizes = sizes
-        self._device = (device, index)
-        self._mine = threading.local()
+        self._device = device
+        self._plain = plain
+        self._rows_of = signature.inputs[0].name
+        self._idle: dict[int, list[_Buffers]] = {size: [] for size in sizes}
 
-    def run(self, inputs: Inputs, _: Halt | None = None) -> dict[str, Array]:
-        """All outputs by name. Blocking. Raises ExecutionFailed."""
-        rows = len(inputs[self._signature.inputs[0].name])
-        size = self._sizes[bisect_left(self._sizes, rows)]
-        buffers = self._buffers(size)
+    def run(self, inputs: Inputs, halt: Halt | None = None) -> dict[str, Array]:
+        """All outputs by name, for the rows that came. Blocking. Raises ExecutionFailed.
+
+        A run through buffers cannot be halted: on a device its kernels are all queued before anybody could ask, on the
+        event loop's thread nobody can.
+        """
+        rows = len(inputs[self._rows_of])
+        if rows > self._sizes[-1]:
+            return self._plain(inputs, halt)
+        idle = self._idle[size := self._sizes[bisect_left(self._sizes, rows)]]
         try:
-            return buffers.run(inputs, rows)
+            buffers = self._take(idle, size)
+            try:
+                return buffers.run(inputs, rows)
+            finally:
+                idle.append(buffers)
         except Exception as error:  # the graph raised; its message may name nodes and files, so it goes to the log only
             raise ExecutionFailed("the model failed on this input") from error
 
-    def _buffers(self, size: int) -> "_Buffers":
+    def _take(self, idle: "list[_Buffers]", size: int) -> "_Buffers":
         try:
-            mine: dict[int, _Buffers] = self._mine.by_size
-        except AttributeError:
-            mine = self._mine.by_size = {}
-        buffers = mine.get(size)
-        if buffers is None:
-            buffers = mine[size] = _Buffers(self._session, self._signature, size, self._device)
-        return buffers
+            return idle.pop()
+        except IndexError:  # asked for rather than looked at before: another thread may take the last one
+            return _Buffers(self._session, self._signature, size, self._device)
 
 
 class _Buffers:

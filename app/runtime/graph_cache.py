@@ -7,7 +7,6 @@ on the host itself, keyed by everything that shaped it.
 
 import hashlib
 import logging
-import mmap
 import os
 import platform
 import tempfile
@@ -18,7 +17,7 @@ import onnxruntime as ort
 
 from app.contract.manifest import digest
 from app.errors import InvalidInput
-from app.runtime import cpu
+from app.runtime import cpu, weights
 from app.runtime.providers import Placement
 
 logger = logging.getLogger("bonsai.runtime")
@@ -87,12 +86,5 @@ def _key(graph: Path, placement: Placement) -> str:
 
 
 def _fits_one_file(graph: Path) -> bool:
-    """Whether the file is small and holds its own weights: weights elsewhere may change while the graph does not.
-
-    A tensor with external data names the file under the key `location` (TensorProto.external_data in onnx.proto).
-    """
-    size = graph.stat().st_size
-    if not 0 < size <= LARGEST:
-        return False
-    with graph.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content.find(b"location") == -1
+    """Whether the file is small and holds its own weights: weights elsewhere may change while the graph does not."""
+    return 0 < graph.stat().st_size <= LARGEST and weights.are_inside(graph)

@@ -16,6 +16,7 @@ import numpy as np
 
 from app.errors import ExecutionFailed
 from app.protocol.messages import Tensors
+from app.runtime.bound import BoundSession, row_buckets
 from app.runtime.session import Session
 
 MEASURE_SECONDS = 0.6
@@ -57,12 +58,11 @@ class Profile:
 
 def batches(sample: Tensors, most_rows: int) -> Iterator[Batch]:
     """The sample's rows, repeated to batches of 1, 2, 4, ... and at last the most rows."""
-    sizes = [2**power for power in range(most_rows.bit_length()) if 2**power < most_rows]
-    for rows in (*sizes, most_rows):
+    for rows in row_buckets(most_rows):
         yield rows, {name: np.resize(array, (rows, *array.shape[1:])) for name, array in sample.items()}
 
 
-def measure(session: Session, batches: Iterable[Batch], instances: int) -> Measured:
+def measure(session: Session | BoundSession, batches: Iterable[Batch], instances: int) -> Measured:
     """Seconds of runs of these batches, while `instances` runs are under way at once.
 
     Ends early where the time is up or where more rows have stopped to pay. Empty where the graph raises.
@@ -134,7 +134,7 @@ def _pace(profile: Profile) -> float:
     return max((profile.instances * rows / seconds for rows, seconds in profile.costs), default=0.0)
 
 
-def _side_by_side(session: Session, inputs: Tensors, instances: int, end: float) -> float:
+def _side_by_side(session: Session | BoundSession, inputs: Tensors, instances: int, end: float) -> float:
     """Median seconds of a run while `instances` threads run the same. Raises ExecutionFailed."""
     session.run(inputs)  # the first one fetches memory
     seconds: list[float] = []
@@ -149,7 +149,7 @@ def _side_by_side(session: Session, inputs: Tensors, instances: int, end: float)
     return statistics.median(seconds)
 
 
-def _time_runs(session: Session, inputs: Tensors, end: float, seconds: list[float]) -> None:
+def _time_runs(session: Session | BoundSession, inputs: Tensors, end: float, seconds: list[float]) -> None:
     for _ in range(RUNS):
         started = time.perf_counter()
         session.run(inputs)

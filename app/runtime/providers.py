@@ -18,6 +18,8 @@ class Placement:
     provider: Literal["cpu", "cuda"] = "cpu"
     device: int = 0
     allow_fallback: bool = False
+    memory_mb: int | None = None
+    """Of the device, that a session's arena may grow to."""
 
     @property
     def asked(self) -> str:
@@ -31,7 +33,12 @@ class Placement:
         off: with its 10 bits of mantissa answers leave the tolerance of a golden sample. Raises LoadFailed as `check`
         does.
         """
-        return [(CUDA, {"device_id": self.device, "use_tf32": 0}), CPU] if self.check(available) == CUDA else [CPU]
+        if self.check(available) != CUDA:
+            return [CPU]
+        options = {"device_id": self.device, "use_tf32": 0}
+        if self.memory_mb is not None:
+            options["gpu_mem_limit"] = self.memory_mb << 20
+        return [(CUDA, options), CPU]
 
     def check(self, enabled: list[str]) -> str:
         """The provider in use, of those that are enabled.

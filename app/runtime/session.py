@@ -1,5 +1,7 @@
 """A session: one graph on one execution provider."""
 
+import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +19,9 @@ from app.runtime.providers import CUDA, Placement
 ort.set_default_logger_severity(3)  # what it would warn of is checked here, and refused with a reason
 
 
+SHRINK_SECONDS = 10.0
+"""Memory that a session has given back is fetched again by the next large run, so it gives back no more often."""
+
 Spec = TypeVar("Spec", bound=TensorSpec)
 
 
@@ -26,6 +31,8 @@ class Session:
     def __init__(self, session: ort.InferenceSession, provider: str, device: int) -> None:
         self._session = session
         self._device = ("cuda", device) if provider == CUDA else ("cpu", 0)
+        self._arenas = f"cpu:0;gpu:{device}" if provider == CUDA else "cpu:0"
+        self._shrinks_at = math.inf
         self.provider = provider
         self.signature = _read_signature(session)
         self._outputs = [spec.name for spec in self.signature.outputs]
@@ -68,7 +75,7 @@ class Session:
         """
         try:
             arrays = {name: self._array(name, column) for name, column in inputs.items()}
-            return dict(zip(self._outputs, self._session.run(self._outputs, arrays, _options(halt)), strict=True))
+            return dict(zip(self._outputs, self._session.run(self._outputs, arrays, self._options(halt)), strict=True))
         except Exception as error:  # the graph raised; its message may name nodes and files, so it goes to the log only
             raise ExecutionFailed("the model failed on this input") from error
 
@@ -84,16 +91,25 @@ class Session:
         are not fixed."""
         if not can_be_bound(self.signature):
             return None
-        return BoundSession(self._session, self.signature, sizes, *self._device)
+        return BoundSession(self._session, self.signature, sizes, self._device, self.run)
 
+    def return_memory(self) -> None:
+        """From now on one run in SHRINK_SECONDS, the first of them, gives the system back what runs have fetched and
+        none of them holds. By itself ONNX Runtime keeps what its largest run took for as long as the session lives."""
+        self._shrinks_at = 0.0
 
-def _options(halt: Halt | None) -> ort.RunOptions | None:
-    """Fresh ones each time: terminated options end every run that they are given to."""
-    if halt is None:
-        return None
-    options = ort.RunOptions()
-    halt.by(lambda: setattr(options, "terminate", True))
-    return options
+    def _options(self, halt: Halt | None) -> ort.RunOptions | None:
+        """Fresh ones each time: terminated options end every run that they are given to."""
+        now = time.monotonic()
+        if halt is None and now < self._shrinks_at:
+            return None
+        options = ort.RunOptions()
+        if now >= self._shrinks_at:
+            self._shrinks_at = now + SHRINK_SECONDS
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", self._arenas)
+        if halt is not None:
+            halt.by(lambda: setattr(options, "terminate", True))
+        return options
 
 
 def _read_signature(session: ort.InferenceSession) -> Signature:

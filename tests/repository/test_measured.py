@@ -1,5 +1,6 @@
 """What a deployment leaves open is measured once at load; what it says is not questioned."""
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,10 @@ import pytest
 
 from app.repository import loading
 from app.runtime import cpu
+from app.runtime.graph_cache import GraphCache
 from app.runtime.profile import Profile
+from app.runtime.providers import Placement
+from app.runtime.session import Session
 from tests import graphs
 from tests.repository.shelf import Shelf
 
@@ -48,6 +52,39 @@ def test_a_graph_is_measured_on_the_budget_of_this_process_and_its_profile_is_ke
 def test_a_profile_without_a_wide_session_opens_none(shelf: Shelf, choosing: Choosing) -> None:
     choosing.chosen = Profile(1, 1, ((1, 0.01),))
     assert shelf.load(shelf.publish("m", 1)).wide is None
+
+
+def test_a_second_copy_of_the_weights_is_kept_only_where_it_is_small_enough(shelf: Shelf, choosing: Choosing) -> None:
+    folder = shelf.publish("m", 1, lambda path: graphs.linear(path, width=100_000))  # 1.14 MB
+    assert shelf.load(folder, wide_session_mb=2).wide is not None
+    for too_little in (0, 1):
+        loaded = shelf.load(folder, wide_session_mb=too_little)
+        assert loaded.wide is None
+        assert loaded.profile.threads == MEASURED.threads
+    assert len(choosing) == 1
+
+
+def test_a_load_holds_no_more_than_two_copies_of_the_weights(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On 8 CPUs, where three ways are measured beside the session that was proven."""
+    folder = shelf.publish("m", 1, lambda path: graphs.slow(path, repeats=20))
+    opened: weakref.WeakSet[Session] = weakref.WeakSet()
+    threads: list[int] = []
+    held: list[int] = []
+    load = Session.load
+
+    def counted(graph: Path, placement: Placement, count: int, cache: GraphCache) -> Session:
+        session = load(graph, placement, count, cache)
+        opened.add(session)
+        threads.append(count)
+        held.append(len(opened))
+        return session
+
+    monkeypatch.setattr(cpu, "budget", lambda: 8)
+    monkeypatch.setattr(loading.profile, "MEASURE_SECONDS", 0.01)
+    monkeypatch.setattr(Session, "load", counted)
+    shelf.load(folder)
+    assert threads[:3] == [1, 8, 4]
+    assert max(held) == 2
 
 
 @pytest.mark.parametrize("given", [{"instances": 2}, {"threads": 1}, {"instances": 2, "threads": 1}], ids=str)

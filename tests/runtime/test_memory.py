@@ -1,0 +1,96 @@
+"""Memory: what a huge run has fetched goes back to the system, and what a graph's weights take is known."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from app.protocol.messages import Halt
+from app.runtime import session as session_module
+from app.runtime import weights
+from app.runtime.session import SHRINK_SECONDS, Session
+from tests import graphs
+from tests.runtime import made
+
+HUGE = 7000
+FETCHED = HUGE * HUGE * 4 / 2**20
+"""Megabytes of the largest array that a run of this length makes."""
+
+
+def products(path: Path) -> Path:
+    """x [N, T] -> y [N, T], each element times the sum of all: by way of all [N, T, T] products."""
+    nodes = [
+        helper.make_node("Unsqueeze", ["x", "last"], ["column"]),
+        helper.make_node("Unsqueeze", ["x", "middle"], ["row"]),
+        helper.make_node("Mul", ["column", "row"], ["products"]),
+        helper.make_node("ReduceSum", ["products", "last"], ["y"], keepdims=0),
+    ]
+    weights = {"last": np.array([2], np.int64), "middle": np.array([1], np.int64)}
+    shape = ["N", "T"]
+    return graphs.save(path, nodes, [graphs.tensor("x", shape)], [graphs.tensor("y", shape)], **weights)
+
+
+def run(session: Session, length: int, halt: Halt | None = None) -> None:
+    x = np.ones((1, length), np.float32)
+    np.testing.assert_array_equal(session.run({"x": x}, halt)["y"], x * length)
+
+
+def held() -> float:
+    """Megabytes of memory that this process has."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError("no VmRSS")
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(session_module, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+@pytest.mark.parametrize("halt", [None, Halt()], ids=["", "that may be halted"])
+@pytest.mark.parametrize("returns", [True, False])
+def test_what_a_huge_run_has_fetched_goes_back_with_a_run_some_seconds_later(
+    tmp_path: Path, clock: Clock, returns: bool, halt: Halt | None
+) -> None:
+    session = made.session_of(products(tmp_path / "m" / "model.onnx"))
+    if returns:
+        session.return_memory()
+    run(session, 10, halt)
+    before = held()
+    clock.now += SHRINK_SECONDS / 2
+    run(session, HUGE, halt)
+    run(session, 10, halt)
+    assert held() > before + 0.8 * FETCHED  # not yet: no more often than so
+    clock.now += SHRINK_SECONDS / 2
+    run(session, 10, halt)
+    assert (held() < before + 0.2 * FETCHED) is returns
+
+
+def test_a_huge_run_after_a_quiet_time_gives_back_what_it_fetched_itself(tmp_path: Path, clock: Clock) -> None:
+    session = made.session_of(products(tmp_path / "m" / "model.onnx"))
+    run(session, 10)  # as a load does: ONNX Runtime never gives back what the first run of all has fetched
+    session.return_memory()
+    before = held()
+    run(session, HUGE)
+    assert held() < before + 0.2 * FETCHED
+
+
+def test_the_estimate_of_weights_is_the_graph_and_where_they_lie_outside_all_that_is_beside_it(tmp_path: Path) -> None:
+    inside = graphs.linear(tmp_path / "inside" / "model.onnx", width=1000)
+    outside = made.with_weights_beside(tmp_path / "outside" / "model.onnx")
+    for graph in (inside, outside):
+        (graph.parent / "notes.txt").write_text("x" * 5000)
+        (graph.parent / "folder").mkdir()
+    assert weights.estimate(inside) == inside.stat().st_size > 12_000
+    assert weights.estimate(outside) == outside.stat().st_size + 4 * 3 * 4 + 5000
+    assert weights.are_inside(inside)
+    assert not weights.are_inside(outside)
