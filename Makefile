@@ -4,13 +4,14 @@ VENV := .venv
 INSTALL := $(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 INPUTS := pyproject.toml constraints.txt $(wildcard packaging/*)
 PYTEST := $(VENV)/bin/python -m pytest
+WIRE := .venv-wire
 
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
 RECIPE ?= digits
 
-.PHONY: help serve train test test-slow test-docker check format schema startup bench clean
+.PHONY: help serve train test test-slow test-docker wire check format schema startup bench clean
 
 help:  ## List the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -29,6 +30,9 @@ test-slow: $(VENV)/.test  ## The tests that take a minute or need a large downlo
 
 test-docker: $(VENV)/.test  ## The tests of the containers; they need a container engine
 	@$(PYTEST) -q -m docker
+
+wire: $(WIRE)/.wire  ## The tests with Triton's and KServe's own clients, in an environment of their own
+	@$(WIRE)/bin/python -m pytest -q tests/wire
 
 check: $(VENV)/.test  ## Lint and check types
 	@$(VENV)/bin/ruff check --quiet .
@@ -75,3 +79,11 @@ $(VENV)/.test: $(INPUTS) | $(VENV)/bin/python
 	@echo "installing the server, training and the tools (PyTorch is large)"
 	@$(INSTALL) --editable '.[cpu,train,dev]'
 	@touch $@ $(VENV)/.serve $(VENV)/.train
+
+# The clients need an older protobuf than constraints.txt has, so the second step goes without it.
+$(WIRE)/.wire: $(INPUTS)
+	@echo "installing the server and the clients of other projects"
+	@$(PYTHON) -m venv $(WIRE)
+	@$(WIRE)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu]'
+	@$(WIRE)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --editable '.[cpu,wire]'
+	@touch $@

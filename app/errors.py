@@ -3,6 +3,7 @@
 BonsaiError
 ├── InvalidInput          the request is wrong: which field, what was expected, what came
 │   └── NotRepresentable  the answer holds a value that the format asked for cannot carry
+├── Forbidden             a door that is closed to this request
 ├── NotFound              no such model or version
 ├── TooLarge              over a size limit
 ├── UnsupportedMedia      a content type or encoding that this door does not read
@@ -55,6 +56,10 @@ class InvalidInput(BonsaiError):
 
 class NotRepresentable(InvalidInput):
     code = "not_representable"
+
+
+class Forbidden(BonsaiError):
+    code = "forbidden"
 
 
 class NotFound(BonsaiError):

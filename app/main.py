@@ -11,7 +11,9 @@ from typing import NamedTuple
 from fastapi import FastAPI
 
 from app import __version__
-from app.api import failures, health, metadata, openapi
+from app.api import configuration, failures, health, metadata, openapi, statistics
+from app.api import repository as repository_doors
+from app.api.admin import Admin
 from app.api.asgi import InferenceDoor
 from app.api.inference import Inference
 from app.contract.deployment import Deployments
@@ -70,7 +72,10 @@ def assemble(settings: Settings) -> Parts:
         redirect_slashes=False,
     )
     application.include_router(health.router(dataplane, repository, metrics))
+    application.include_router(statistics.router(repository, metrics))  # before metadata: `stats` is no model's name
     application.include_router(metadata.router(repository))
+    application.include_router(configuration.router(repository))
+    application.include_router(repository_doors.router(repository, Admin(settings.admin), settings.max_body_bytes))
     failures.install(application)
     openapi.install(application)
     return Parts(InferenceDoor(inference, application), inference, dataplane, repository)

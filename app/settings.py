@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     """How long a request may take to arrive whole."""
     drain_seconds: int = Field(default=30, ge=1)
     """How long the requests that were taken in may take after SIGTERM."""
+    admin: bool = False
+    """Whether models may be loaded and unloaded by request."""
     log_format: Literal["auto", "text", "json"] = "auto"
     """`auto`: text at a terminal, JSON otherwise."""
     log_requests: bool = False

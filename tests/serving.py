@@ -33,7 +33,11 @@ class Server:
         return self.process.wait(PATIENCE_SECONDS)
 
     def wait_until_ready(self) -> None:
-        wait_for(lambda: httpx.get(f"{self.url}/readyz").status_code == 200, "the server to be ready")
+        self.wait_until("/readyz")
+
+    def wait_until(self, path: str) -> None:
+        """Until this path answers 200."""
+        wait_for(lambda: httpx.get(f"{self.url}{path}").status_code == 200, f"{path} to be 200")
 
     def predict(self, inputs: Any, **members: Any) -> httpx.Response:
         return httpx.post(f"{self.url}/predict", json={"inputs": inputs, **members})

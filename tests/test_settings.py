@@ -19,6 +19,7 @@ READ: dict[str, tuple[str, object]] = {
     "max_body_bytes": ("1024", 1024),
     "read_seconds": ("2.5", 2.5),
     "drain_seconds": ("5", 5),
+    "admin": ("true", True),
     "log_format": ("json", "json"),
     "log_requests": ("true", True),
     "slow_request_ms": ("20", 20.0),
@@ -31,6 +32,7 @@ DEFAULTS = {
     "max_body_bytes": 16 * 1024 * 1024,
     "read_seconds": 30.0,
     "drain_seconds": 30,
+    "admin": False,
     "log_format": "auto",
     "log_requests": False,
     "slow_request_ms": 1000.0,
@@ -80,7 +82,7 @@ def test_an_unknown_variable_is_refused_by_name_with_those_there_are(
     monkeypatch.setenv(name, "1")
     with pytest.raises(InvalidInput) as raised:
         Settings.load()
-    assert str(raised.value).startswith(f"{name}: expected one of BONSAI_DATA, BONSAI_DRAIN_SECONDS, ")
+    assert str(raised.value).startswith(f"{name}: expected one of BONSAI_ADMIN, BONSAI_DATA, BONSAI_DRAIN_SECONDS, ")
 
 
 def test_all_unknown_variables_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,6 +114,7 @@ WRONG: list[tuple[str, Any]] = [
     ("read_seconds", "0"),
     ("read_seconds", "-1"),
     ("drain_seconds", "0"),
+    ("admin", "perhaps"),
     ("log_format", "xml"),
     ("log_requests", "perhaps"),
     ("slow_request_ms", "-1"),

@@ -3,7 +3,7 @@
 import random
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import msgspec
@@ -12,7 +12,7 @@ from app.api.framing import Unreadable
 from app.api.status import Answer, MethodNotAllowed, answer_to
 from app.dataplane import DataPlane, Pending
 from app.errors import BonsaiError, InvalidInput, TooLarge, Unsupported, UnsupportedMedia, clip
-from app.protocol import native, oip
+from app.protocol import compression, native, oip
 from app.protocol.messages import Encoded, InferRequest, ServedModel, Share, Timings
 from app.telemetry.logging import RequestLog
 from app.telemetry.metrics import Metrics
@@ -56,6 +56,8 @@ class Head:
     """Seconds, of X-Request-Timeout-Ms."""
     json_length: int | None
     """Of Inference-Header-Content-Length: how many bytes of the body are JSON."""
+    answer_coding: bytes | None
+    """How the client wants its answer compressed."""
 
 
 _PREDICT_ROUTE = Route(native.decode, native.encode)
@@ -110,7 +112,11 @@ class Inference:
         request_id = headers.get(b"x-request-id")
         if request_id is not None and _REQUEST_ID.fullmatch(request_id) is None:
             request_id = None
-        return Head(method, path, headers, found, request_id, _timeout(headers), _json_length(headers))
+        coding = _coding(headers)
+        if coding in compression.CODINGS:
+            found = _decompressing(found, coding, self.max_body_bytes)
+        answer_coding = compression.wanted(headers.get(b"accept-encoding", b""))
+        return Head(method, path, headers, found, request_id, _timeout(headers), _json_length(headers), answer_coding)
 
     def refuse(self, head: Head) -> Answer | None:
         """The answer to a request that is wrong by its head alone; None where its body is wanted."""
@@ -126,7 +132,7 @@ class Inference:
         """The answer to what cannot be read to its end; `head` is None where it is not known to be for this door."""
         if head is not None:
             return self._refusal(head, fault)
-        self._requests.failed("", "", fault.code)
+        self._requests.failed("", "", fault.code, 0.0)
         return answer_to(fault)
 
     def handle(self, head: Head, body: bytes, received: float, peer: str, respond: Respond) -> Call:
@@ -156,6 +162,9 @@ class Inference:
         assert request.served is not None
         try:
             encoded = call.head.route.encode(request, outcome)
+            body, coded, coding = encoded.body, b"", call.head.answer_coding
+            if coding is not None and len(body) >= compression.SMALLEST:
+                body, coded = compression.compress(body, coding), b"content-encoding: %b\r\n" % coding
         except Exception as error:  # noqa: BLE001 - boundary: what cannot be written must not take others along
             return self.fail(call, BonsaiError.of(error))
         timings.encoded = self._clock()
@@ -163,14 +172,14 @@ class Inference:
         self._requests.answered(served.name, served.version, timings)
         if timings.encoded - timings.received >= self._log.threshold:
             self._write_log(call, 200, None, timings.total)
-        return Answer(200, _answer_headers(call, served, encoded.json_length), encoded.body)
+        return Answer(200, coded + _answer_headers(call, served, encoded.json_length), body)
 
     def fail(self, call: Call, error: BonsaiError) -> Answer:
         """The answer of a call that failed."""
         answer = answer_to(error, b"x-request-id: %b\r\n" % call.request_id)
         model, version = _labels(call)
-        self._requests.failed(model, version, error.code)
         seconds = self._clock() - call.timings.received
+        self._requests.failed(model, version, error.code, seconds)
         fault = error if answer.status == 500 else None
         if self._log.wants(seconds, fault):
             self._write_log(call, answer.status, error, seconds)
@@ -188,11 +197,12 @@ class Inference:
         if binary and head.path == PREDICT:
             raise Unsupported(f"{oip.LENGTH_HEADER}: expected none, {PREDICT} takes no binary tensors")
         media_type = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
-        if media_type not in _JSON_TYPES and not (binary and media_type == _BINARY_TYPE):
+        # tritonclient.http.aio says octet-stream of whatever it posts, also of JSON alone.
+        if media_type not in _JSON_TYPES and (media_type != _BINARY_TYPE or head.path == PREDICT):
             raise UnsupportedMedia(f"content-type: expected application/json, got {media_type.decode('latin-1')}")
-        encoding = headers.get(b"content-encoding", b"identity").strip().lower()
-        if encoding != b"identity":
-            raise UnsupportedMedia(f"content-encoding: expected none, got {encoding.decode('latin-1')}")
+        coding = _coding(headers)
+        if coding != b"identity" and coding not in compression.CODINGS:
+            raise UnsupportedMedia(f"content-encoding: expected gzip, deflate or none, got {coding.decode('latin-1')}")
         length = headers.get(b"content-length", b"0")
         if not length.isdigit():
             raise InvalidInput.field("content-length", expected="a number", got=length.decode("latin-1"))
@@ -221,6 +231,20 @@ def _json_length(headers: Mapping[bytes, bytes]) -> int | None:
     """None also where the header is no number, which `refuse` complains about."""
     given = headers.get(_JSON_LENGTH, b"")
     return int(given) if given.isdigit() and len(given) < 19 else None
+
+
+def _coding(headers: Mapping[bytes, bytes]) -> bytes:
+    """How the body is compressed."""
+    return headers.get(b"content-encoding", b"identity").strip().lower()
+
+
+def _decompressing(of: Route, coding: bytes, limit: int) -> Route:
+    """A route whose bodies are compressed. Inference-Header-Content-Length counts bytes of what is in them."""
+
+    def decode(body: bytes, timings: Timings, json_length: int | None) -> InferRequest:
+        return of.decode(compression.decompress(body, coding, limit), timings, json_length)
+
+    return replace(of, decode=decode)
 
 
 def _labels(call: Call) -> tuple[str, str]:

@@ -9,7 +9,14 @@ from app.repository.model import Model
 from app.repository.repository import Repository
 
 PLATFORM = "onnx_onnxv1"
-EXTENSIONS = ["binary_tensor_data", "schedule_policy", "parameters"]
+EXTENSIONS = [
+    "binary_tensor_data",
+    "model_repository",
+    "model_configuration",
+    "statistics",
+    "schedule_policy",
+    "parameters",
+]
 
 
 class ServerMetadata(BaseModel):
@@ -28,6 +35,10 @@ class TensorMetadata(BaseModel):
         return cls(name=spec.name, datatype=spec.datatype, shape=list(spec.shape))
 
 
+class Models(BaseModel):
+    models: list[str]
+
+
 class ModelMetadata(BaseModel):
     name: str
     versions: list[str]
@@ -42,7 +53,7 @@ class ModelReady(BaseModel):
 
 
 def router(repository: Repository) -> APIRouter:
-    """/v2 and /v2/models/{model}[/versions/{version}][/ready]."""
+    """/v2, /v2/models and /v2/models/{model}[/versions/{version}][/ready]."""
     routes = APIRouter(prefix="/v2", tags=["metadata"])
 
     def describe(model: Model) -> ModelMetadata:
@@ -58,6 +69,11 @@ def router(repository: Repository) -> APIRouter:
     async def server_metadata() -> ServerMetadata:
         """Name and version of the server, and the protocol extensions that it offers."""
         return ServerMetadata(name="bonsai", version=__version__, extensions=EXTENSIONS)
+
+    @routes.get("/models")
+    async def models() -> Models:
+        """Names of the models in the repository, ready or not."""
+        return Models(models=repository.names())
 
     @routes.get("/models/{model}")
     async def model_metadata(model: str) -> ModelMetadata:

@@ -11,6 +11,7 @@ STATUS: dict[str, int] = {
     "bad_request": 400,
     "invalid_input": 400,
     "not_representable": 400,
+    "forbidden": 403,
     "not_found": 404,
     "method_not_allowed": 405,
     "request_timeout": 408,

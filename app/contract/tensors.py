@@ -27,8 +27,8 @@ class DataType(StrEnum):
     BYTES = "BYTES"
 
     @property
-    def numpy(self) -> str | None:
-        """NumPy's dtype name; None where NumPy has no such type (BF16)."""
+    def numpy(self) -> str:
+        """NumPy's dtype name. NumPy has no BF16: two bytes of no meaning to it, as .npy files have them too."""
         return _NAMES[self][0]
 
     @property
@@ -48,7 +48,7 @@ class DataType(StrEnum):
             raise LoadFailed(f"type {name} is not a tensor that the Open Inference Protocol can carry") from None
 
 
-_NAMES: dict[DataType, tuple[str | None, str]] = {
+_NAMES: dict[DataType, tuple[str, str]] = {
     DataType.BOOL: ("bool", "bool"),
     DataType.UINT8: ("uint8", "uint8"),
     DataType.UINT16: ("uint16", "uint16"),
@@ -61,7 +61,7 @@ _NAMES: dict[DataType, tuple[str | None, str]] = {
     DataType.FP16: ("float16", "float16"),
     DataType.FP32: ("float32", "float"),
     DataType.FP64: ("float64", "double"),
-    DataType.BF16: (None, "bfloat16"),
+    DataType.BF16: ("V2", "bfloat16"),
     DataType.BYTES: ("object", "string"),
 }
 _BY_ONNX = {datatype.onnx: datatype for datatype in DataType}
@@ -96,6 +96,12 @@ class InputSpec(TensorSpec):
     medium: Literal["image", "audio", "text"] | None = None
     pad_value: float | None = None
 
+    @model_validator(mode="after")
+    def _only_numbers_are_padded(self) -> "InputSpec":
+        if self.pad_value is not None and self.datatype in (DataType.BYTES, DataType.BF16):
+            raise ValueError(f"pad_value: expected none for {self.datatype}, got one")
+        return self
+
 
 class OutputSpec(TensorSpec):
     """An output. With `labels` (one for each column) the native door adds predictions; `activation` turns the
@@ -107,7 +113,7 @@ class OutputSpec(TensorSpec):
     @model_validator(mode="after")
     def _labels_need_a_column_each(self) -> "OutputSpec":
         if self.labels is not None:
-            if self.datatype in (DataType.BYTES, DataType.BOOL):
+            if self.datatype in (DataType.BYTES, DataType.BOOL, DataType.BF16):
                 raise ValueError(f"labels: expected an output of numbers, got {self.datatype}")
             if len(self.shape) != 2 or self.shape[1] != len(self.labels):
                 raise ValueError(f"labels: expected shape [-1, {len(self.labels)}], got {list(self.shape)}")

@@ -44,9 +44,7 @@ def write(array: Array, datatype: DataType) -> bytes:
 
 
 def _numbers(raw: memoryview, datatype: DataType, count: int, field: str) -> Array:
-    dtype = _LITTLE_ENDIAN.get(datatype)
-    if dtype is None:
-        raise InvalidInput.field(field, expected="a datatype that NumPy has", got=datatype)
+    dtype = _LITTLE_ENDIAN[datatype]
     size = count * dtype.itemsize
     if len(raw) != size:
         expected = f"{size} bytes, {dtype.itemsize} for each {datatype} of the shape"

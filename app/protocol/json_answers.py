@@ -25,7 +25,7 @@ def nested(share: Share, name: str) -> bytes:
     text: RunText | None = outputs.written.get(name)
     if text is None:
         array = outputs.arrays[name]
-        if share.stop is None or name in outputs.lengths or not array.size or array.dtype.kind == "O":
+        if share.stop is None or name in outputs.lengths or not array.size or array.dtype.kind in "OV":
             return _whole(share.array(name), name)
         text = outputs.written[name] = RunText(array)
     return text.part(share, name)
@@ -34,7 +34,7 @@ def nested(share: Share, name: str) -> bytes:
 def flat(share: Share, name: str) -> bytes:
     """A request's part of an output as one list, row-major. Raises NotRepresentable."""
     array = share.outputs.arrays[name]
-    if share.stop is None or name in share.outputs.lengths or not array.size or array.dtype.kind == "O":
+    if share.stop is None or name in share.outputs.lengths or not array.size or array.dtype.kind in "OV":
         return _whole(share.array(name).reshape(-1), name)
     written = share.outputs.written
     text = written.get((name, "flat"))
@@ -67,6 +67,8 @@ class RunText:
 
 def _whole(array: Array, name: str) -> bytes:
     kind = array.dtype.kind
+    if kind == "V":
+        raise NotRepresentable(f"output '{name}' is BF16, which JSON cannot carry; binary tensors can")
     if kind == "f" and not np.isfinite(array).all():
         raise _not_representable(name)
     # orjson takes neither strings nor scalars

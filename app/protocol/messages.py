@@ -21,8 +21,8 @@ Column = Array | Rows
 """One input: rows on axis 0."""
 Inputs = Mapping[str, Column]
 
-DTYPES = {datatype: np.dtype(datatype.numpy) for datatype in DataType if datatype.numpy}
-"""NumPy's dtype of every datatype that has one."""
+DTYPES = {datatype: np.dtype(datatype.numpy) for datatype in DataType}
+"""NumPy's dtype of every datatype."""
 
 PRIORITIES = range(1, 4)
 """Levels of priority: 1 is the highest."""

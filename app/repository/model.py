@@ -39,6 +39,7 @@ class Model:
         self.served = ServedModel(folder.name, folder.version, proven.signature, proven.session.provider)
         self.batchable = proven.batchable
         self.sample = proven.sample
+        self.limits = deployment.limits
         self.slo_seconds: float | None = None
         self._loop = loop
         self._metrics = metrics.of(folder.name, folder.version)
@@ -66,6 +67,7 @@ class Model:
         before = self._instances
         if (deployment.instances or self._profile.instances) != before.count:
             self._instances = self._start(deployment.instances)
+        self.limits = deployment.limits
         self._batcher.apply(deployment.limits, self._instances)
         if self._instances is not before:
             before.close()

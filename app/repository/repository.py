@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from app.contract.deployment import Deployment, Deployments, Limits
-from app.errors import BonsaiError, InvalidInput, ManifestInvalid, NotFound, NotReady, clip
+from app.errors import BonsaiError, InvalidInput, LoadFailed, ManifestInvalid, NotFound, NotReady, clip
 from app.repository.loading import load
 from app.repository.model import Model
 from app.repository.store import Fingerprint, Key, ModelStore, VersionFolder
@@ -26,6 +26,7 @@ class State(StrEnum):
     LOADING = "loading"
     READY = "ready"
     FAILED = "failed"
+    UNLOADED = "unloaded"
 
 
 @dataclass(slots=True)
@@ -58,6 +59,10 @@ class Repository:
         self._resolved: dict[tuple[str | None, str | None], Model] = {}
         """What requests have asked for of late, until anything changes."""
         self._closing: set[asyncio.Task[None]] = set()
+        self._pass = asyncio.Lock()
+        """Held by whoever changes which versions there are."""
+        self._unloaded: set[str] = set()
+        """Models that were unloaded on request: they stay so, whatever comes into the store."""
 
     def acquire(self, name: str | None, version: str | None) -> Model:
         """The model that answers a request: by name and version, or the defaults where they are None.
@@ -97,18 +102,54 @@ class Repository:
 
     async def refresh(self) -> None:
         """One pass: loads what is new or changed in the store, unloads what has gone."""
+        async with self._pass:
+            await self._follow()
+
+    async def load(self, name: str) -> None:
+        """Looks at the store and loads what is unloaded, failed, new or changed of a model.
+
+        Raises NotFound, NotReady where its files have changed just now, or LoadFailed: which versions, and why.
+        """
+        async with self._pass:
+            self._unloaded.discard(name)
+            for slot in self._slots.get(name, {}).values():
+                if slot.model is None:
+                    slot.state, slot.reason = State.LOADING, ""
+            moving = await self._follow()
+        if name in {found for found, _ in moving}:
+            raise NotReady(f"model '{clip(name, 128)}' has changed just now; it is loaded once it stands still")
+        failed = {number: slot for number, slot in self.versions(name).items() if slot.state is State.FAILED}
+        if failed:
+            raise LoadFailed("; ".join(f"version {number}: {slot.reason}" for number, slot in failed.items()))
+
+    async def unload(self, name: str) -> None:
+        """Unloads every version of a model, until `load`; what was submitted is answered first. Raises NotFound."""
+        async with self._pass:
+            versions = self.versions(name)
+            self._unloaded.add(name)
+            for number, slot in versions.items():
+                versions[number] = Slot(slot.fingerprint, slot.deployment, State.UNLOADED)
+                self._show(slot.model, None)
+                self._retire(slot.model)
+        logger.info("model unloaded on request", extra={"fields": {"model": name}})
+
+    async def _follow(self) -> set[Key]:
+        """Makes the versions be those of the store. Returns those that may still be changing."""
         listing = await asyncio.to_thread(self._store.list)
         self._report(listing.problems + self._follow_deployments())
         for key in [key for key, _ in self._each() if key not in listing.versions and key not in listing.moving]:
             self._unload(key)
         due = {key: folder for key, folder in listing.versions.items() if self._is_due(key, folder)}
         for (name, version), folder in due.items():
-            waiting = Slot(folder.fingerprint, self._deployments.of(name))
+            state = State.UNLOADED if name in self._unloaded else State.LOADING
+            waiting = Slot(folder.fingerprint, self._deployments.of(name), state)
             self._slots.setdefault(name, {}).setdefault(version, waiting)
         self._resolved.clear()
         for key, folder in due.items():
-            await self._load(key, folder)
+            if key[0] not in self._unloaded:
+                await self._load(key, folder)
         self.settled.set()
+        return listing.moving
 
     async def close(self) -> None:
         """Unloads everything; what was submitted is answered first."""
@@ -178,6 +219,7 @@ class Repository:
         slot = self._slots[name].pop(version)
         if not self._slots[name]:
             del self._slots[name]
+            self._unloaded.discard(name)
         self._show(slot.model, None)
         self._retire(slot.model)
         logger.info("model unloaded", extra={"fields": {"model": name, "version": version}})
@@ -208,11 +250,12 @@ class Repository:
     def _default_name(self) -> str:
         if self._deployments.default_model is not None:
             return self._deployments.default_model
-        if len(self._slots) == 1:
-            return next(iter(self._slots))
-        if not self._slots:
+        loaded = self._slots.keys() - self._unloaded
+        if len(loaded) == 1:
+            return loaded.pop()
+        if not loaded:
             raise NotReady("no model is loaded")
-        raise InvalidInput.field("model", expected=f"one of {', '.join(self.names())}", got="none")
+        raise InvalidInput.field("model", expected=f"one of {', '.join(sorted(loaded))}", got="none")
 
     def _default_version(self, name: str, versions: dict[int, Slot]) -> Model:
         chosen = self._deployments.of(name).default_version

@@ -29,9 +29,12 @@ def row_buckets(most_rows: int) -> tuple[int, ...]:
 
 
 def can_be_bound(signature: Signature) -> bool:
-    """Whether every shape is known but for the rows, and every element has a size."""
+    """Whether every shape is known but for the rows, and NumPy knows the elements."""
     specs = (*signature.inputs, *signature.outputs)
-    return all(spec.shape[:1] == (-1,) and -1 not in spec.shape[1:] and spec.datatype != "BYTES" for spec in specs)
+    return all(
+        spec.shape[:1] == (-1,) and -1 not in spec.shape[1:] and spec.datatype not in ("BYTES", "BF16")
+        for spec in specs
+    )
 
 
 class BoundSession:

@@ -61,4 +61,7 @@ def _rows(spec: InputSpec, free: int, generator: np.random.Generator) -> Array:
         return np.full(shape, "a", dtype=object)
     if spec.datatype in (DataType.FP16, DataType.FP32, DataType.FP64):
         return (generator.standard_normal(shape) * scale).astype(spec.datatype.numpy)
+    if spec.datatype is DataType.BF16:  # the upper half of a float32
+        numbers = (generator.standard_normal(shape) * scale).astype("<f4").view("<u4")
+        return (numbers >> 16).astype("<u2").view(spec.datatype.numpy)
     return generator.integers(0, 2, shape).astype(spec.datatype.numpy)  # 0 and 1 are safe as indices and as flags

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ import onnxruntime as ort
 from app.contract.tensors import DataType, InputSpec, OutputSpec, Signature, TensorSpec
 from app.errors import ExecutionFailed, LoadFailed
 from app.protocol.messages import DTYPES, Array, Column, Halt, Inputs
+from app.runtime import bfloat16
 from app.runtime.bound import BoundSession, can_be_bound
 from app.runtime.graph_cache import GraphCache
 from app.runtime.providers import CUDA, Placement
@@ -35,6 +37,8 @@ class Session:
         self._shrinks_at = math.inf
         self.provider = provider
         self.signature = _read_signature(session)
+        bfloat16.check(self.signature, provider)
+        self._run = partial(bfloat16.run, session) if bfloat16.is_used(self.signature) else session.run
         self._outputs = [spec.name for spec in self.signature.outputs]
         self._elements = {spec.name: (DTYPES[spec.datatype], spec.shape[1:]) for spec in self.signature.inputs}
 
@@ -75,7 +79,7 @@ class Session:
         """
         try:
             arrays = {name: self._array(name, column) for name, column in inputs.items()}
-            return dict(zip(self._outputs, self._session.run(self._outputs, arrays, self._options(halt)), strict=True))
+            return dict(zip(self._outputs, self._run(self._outputs, arrays, self._options(halt)), strict=True))
         except Exception as error:  # the graph raised; its message may name nodes and files, so it goes to the log only
             raise ExecutionFailed("the model failed on this input") from error
 
@@ -125,8 +129,6 @@ def _read_spec(kind: type[Spec], node: Any) -> Spec:
         datatype = DataType.from_onnx(node.type)
     except LoadFailed as error:
         raise LoadFailed(f"'{node.name}': {error}") from None
-    if datatype.numpy is None:
-        raise LoadFailed(f"'{node.name}': datatype {datatype} cannot be served yet")
     shape = tuple(dim if isinstance(dim, int) and dim >= 0 else -1 for dim in node.shape)
     return kind(name=node.name, datatype=datatype, shape=shape)
 

@@ -40,6 +40,8 @@ class Answers:
     def __init__(self) -> None:
         self.total = Series(SECONDS)
         self.phases = {phase: Series(SECONDS) for phase in PHASES}
+        self.latest = 0.0
+        """When the latest of these requests came."""
         self._fresh: list[Points] = []
 
     def observe(self, points: Points) -> None:
@@ -54,6 +56,7 @@ class Answers:
         count = len(self._fresh) * len(POINTS)
         points = np.fromiter(chain.from_iterable(map(_points, self._fresh)), np.float64, count).reshape(-1, len(POINTS))
         self._fresh.clear()
+        self.latest = max(self.latest, float(points[:, 0].max()))
         self.total.observe_all(points[:, -1] - points[:, 0])
         for series, seconds in zip(self.phases.values(), np.diff(points, axis=1).T, strict=True):
             series.observe_all(seconds)
@@ -65,6 +68,7 @@ class RequestMetrics(Collector):
     def __init__(self, registry: CollectorRegistry) -> None:
         self._answers: dict[tuple[str, int], Answers] = {}
         self._failures: dict[tuple[str, str, str], int] = {}
+        self._failed_seconds: dict[tuple[str, str], float] = {}
         registry.register(self)
 
     def answered(self, model: str, version: int, points: Points) -> None:
@@ -74,10 +78,25 @@ class RequestMetrics(Collector):
             answers = self._answers[model, version] = Answers()
         answers.observe(points)
 
-    def failed(self, model: str, version: str, code: str) -> None:
-        """A request that got an error; model and version are empty where they are not known."""
+    def failed(self, model: str, version: str, code: str, seconds: float) -> None:
+        """A request that got an error after so long; model and version are empty where they are not known."""
         labels = (model, version, code)
         self._failures[labels] = self._failures.get(labels, 0) + 1
+        self._failed_seconds[model, version] = self._failed_seconds.get((model, version), 0.0) + seconds
+
+    def answers_of(self, model: str, version: int) -> Answers:
+        """The good answers of one model version, up to date; none where it has given none."""
+        answers = self._answers.get((model, version))
+        if answers is None:
+            return Answers()
+        answers.fold()
+        return answers
+
+    def failures_of(self, model: str, version: int) -> tuple[int, float]:
+        """How many requests to one model version failed, and what they took together, in seconds."""
+        mine = (model, str(version))
+        count = sum(count for labels, count in self._failures.items() if labels[:2] == mine)
+        return count, self._failed_seconds.get(mine, 0.0)
 
     def answers(self) -> Iterator[tuple[tuple[str, str], Answers]]:
         """Every model version with its good answers, up to date."""

@@ -46,10 +46,10 @@ async def asked(app: Any, method: str, path: str, **content: Any) -> httpx.Respo
 
 
 @contextlib.contextmanager
-def running(models: Path, state: Path) -> Iterator[Application]:
+def running(models: Path, state: Path, **settings: object) -> Iterator[Application]:
     """Between its start-up and its shutdown; the first pass over the repository has ended."""
     with asyncio.Runner() as runner:
-        parts = assemble(Settings.load(models=models, state=state))
+        parts = assemble(Settings.load(models=models, state=state, **settings))
         lifespan = _Lifespan(parts.app)
         runner.run(lifespan.start())
         try:

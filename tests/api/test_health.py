@@ -75,7 +75,8 @@ def test_metrics_are_prometheus_text(application: Application) -> None:
 
 
 def test_the_server_says_its_name_version_and_extensions(application: Application) -> None:
-    extensions = ["binary_tensor_data", "schedule_policy", "parameters"]
+    extensions = ["binary_tensor_data", "model_repository", "model_configuration", "statistics"]
+    extensions += ["schedule_policy", "parameters"]
     assert application.get("/v2").json() == {"name": "bonsai", "version": __version__, "extensions": extensions}
 
 

@@ -15,6 +15,7 @@ from tests.api.world import headers
 EXPECTED = {
     "InvalidInput": 400,
     "NotRepresentable": 400,
+    "Forbidden": 403,
     "NotFound": 404,
     "TooLarge": 413,
     "UnsupportedMedia": 415,

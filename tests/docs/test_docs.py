@@ -155,3 +155,20 @@ def test_the_deployments_example_is_valid() -> None:
     example = re.search(r"```toml\n(.*?)```", (DOCS / "models.md").read_text(encoding="utf-8"), re.DOTALL)
     assert example is not None
     assert Deployments.model_validate(tomllib.loads(example[1])).models["digits"].instances == 2
+
+
+def test_the_table_of_clients_names_every_test_of_theirs() -> None:
+    named = {
+        (file, test)
+        for row in rows("protocol.md")
+        if len(row) == 3 and (found := re.search(r"in `(test_\w+\.py)`", row[2]))
+        for file in [found[1]]
+        for test in re.findall(r"`(test_\w+)`", row[2])
+    }
+    wire = DOCS.parent / "tests" / "wire"
+    there = {
+        (path.name, test)
+        for path in wire.glob("test_*.py")
+        for test in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert named == there

@@ -145,7 +145,6 @@ REFUSED: dict[str, tuple[Any, bytes, str]] = {
     "a negative shape": (raw(12, [-1, 3]), ROW, "inputs[0].shape[0]"),
     "another datatype": (raw(12, [1, 3], "INT32"), ROW, "input 'x'"),
     "unknown datatype": (raw(12, [1, 3], "FP31"), ROW, "inputs[0].datatype"),
-    "BF16": (raw(12, [1, 6], "BF16"), ROW, f"{DATA}: expected a datatype that NumPy has, got BF16"),
     "unknown input": (raw(12, [1, 3], name="z"), ROW, "inputs[0].name"),
     "shared memory": (
         {"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1], "parameters": {"shared_memory_region": "r"}},

@@ -34,6 +34,8 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 def elements(datatype: DataType) -> st.SearchStrategy[object] | None:
     if datatype is DataType.BYTES:
         return TEXT
+    if datatype is DataType.BF16:
+        return st.binary(min_size=2, max_size=2)
     if datatype in (DataType.FP16, DataType.FP32, DataType.FP64):
         width = np.dtype(datatype.numpy).itemsize * 8
         return st.floats(allow_nan=False, allow_infinity=False, width=width)  # type: ignore[arg-type]

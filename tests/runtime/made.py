@@ -56,6 +56,26 @@ def bfloat16(path: Path) -> Path:
     return graphs.identity(path, TensorProto.BFLOAT16)
 
 
+def bfloat16_and_words(path: Path) -> Path:
+    """A copy of numbers and of strings."""
+    nodes = [helper.make_node("Identity", [name], [f"{name} out"]) for name in ("x", "words")]
+    kinds = {"x": TensorProto.BFLOAT16, "words": TensorProto.STRING}
+    inputs = [graphs.tensor(name, ["N"], kind) for name, kind in kinds.items()]
+    return graphs.save(path, nodes, inputs, [graphs.tensor(f"{name} out", ["N"], kind) for name, kind in kinds.items()])
+
+
+def bfloat16_arithmetic(path: Path) -> Path:
+    """x BF16 [N, 4] and a scalar k FP32 -> y BF16 [N, 4] = x * k, and f FP32, the same without rounding."""
+    nodes = [
+        helper.make_node("Cast", ["x"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["floats", "k"], ["f"]),
+        helper.make_node("Cast", ["f"], ["y"], to=TensorProto.BFLOAT16),
+    ]
+    inputs = [graphs.tensor("x", ["N", 4], TensorProto.BFLOAT16), graphs.tensor("k", [])]
+    outputs = [graphs.tensor("y", ["N", 4], TensorProto.BFLOAT16), graphs.tensor("f", ["N", 4])]
+    return graphs.save(path, nodes, inputs, outputs)
+
+
 def unknown_rank(path: Path) -> Path:
     """A copy of an input of which not even the number of dimensions is declared."""
     nodes = [helper.make_node("Identity", ["x"], ["y"])]

@@ -80,7 +80,7 @@ UNSERVABLE: list[tuple[Callable[[Path], Path], str]] = [
     (made.class_map, r"'y': type seq\(map\(int64,tensor\(float\)\)\) is not a tensor"),
     (made.sequence, r"'y': type seq\(tensor\(float\)\) is not a tensor"),
     (made.optional, r"'x': type optional\(tensor\(float\)\) is not a tensor"),
-    (made.bfloat16, "'x': datatype BF16 cannot be served"),
+    (made.bfloat16_and_words, "BF16 inputs and outputs: expected no BYTES input beside them"),
 ]
 
 

@@ -57,8 +57,8 @@ def test_failures_count_by_model_version_and_code() -> None:
     registry = CollectorRegistry()
     metrics = RequestMetrics(registry)
     for version, code in (("1", "invalid_input"), ("1", "invalid_input"), ("2", "invalid_input"), ("1", "internal")):
-        metrics.failed("m", version, code)
-    metrics.failed("", "", "not_found")
+        metrics.failed("m", version, code, 0.5)
+    metrics.failed("", "", "not_found", 0.5)
     text = generate_latest(registry).decode()
     assert value(text, "bonsai_requests_total", model="m", version="1", code="invalid_input") == 2
     assert value(text, "bonsai_requests_total", model="m", version="2", code="invalid_input") == 1

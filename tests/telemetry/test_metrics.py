@@ -29,7 +29,7 @@ def test_an_exposition_parses_and_has_every_metric_from_the_start() -> None:
 
 def test_two_applications_do_not_share_their_metrics() -> None:
     first, second = Metrics(), Metrics()
-    first.requests.failed("m", "1", "invalid_input")
+    first.requests.failed("m", "1", "invalid_input", 0.5)
     first.of("m", 1).missed()
     assert value(first.exposition().decode(), "bonsai_requests_total", code="invalid_input", **MODEL) == 1
     assert value(second.exposition().decode(), "bonsai_requests_total", code="invalid_input", **MODEL) == 0
