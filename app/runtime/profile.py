@@ -28,7 +28,8 @@ FALLING = 0.9
 GAIN = 1.03
 """What is measured to be less than this much better is not better."""
 INLINE_SECONDS = 0.0002
-"""A graph whose largest batch takes less is run on the event loop: handing it to a thread and back takes as long."""
+"""A graph whose largest batch takes less is run on the event loop. A busy loop loses more to a hand-over, and a longer
+run would keep other requests waiting (docs/decisions/0005-inline-runs.md)."""
 
 Measured = tuple[tuple[int, float], ...]
 """Rows, rising, and the seconds of a run of so many."""
