@@ -56,8 +56,6 @@ class Head:
     """Seconds, of X-Request-Timeout-Ms."""
     json_length: int | None
     """Of Inference-Header-Content-Length: how many bytes of the body are JSON."""
-    answer_coding: bytes | None
-    """How the client wants its answer compressed."""
 
 
 _PREDICT_ROUTE = Route(native.decode, native.encode)
@@ -115,8 +113,10 @@ class Inference:
         coding = _coding(headers)
         if coding in compression.CODINGS:
             found = _decompressing(found, coding, self.max_body_bytes)
-        answer_coding = compression.wanted(headers.get(b"accept-encoding", b""))
-        return Head(method, path, headers, found, request_id, _timeout(headers), _json_length(headers), answer_coding)
+        wanted = compression.wanted(headers.get(b"accept-encoding", b""))
+        if wanted is not None:
+            found = _compressing(found, wanted)
+        return Head(method, path, headers, found, request_id, _timeout(headers), _json_length(headers))
 
     def refuse(self, head: Head) -> Answer | None:
         """The answer to a request that is wrong by its head alone; None where its body is wanted."""
@@ -148,7 +148,7 @@ class Inference:
             respond(self.fail(call, BonsaiError.of(error)))
             return call
         request.client = peer
-        if request.timeout is None:
+        if head.timeout is not None and request.timeout is None:
             request.timeout = head.timeout
         call.pending = self._dataplane.infer(request, call.finish)
         return call
@@ -162,9 +162,6 @@ class Inference:
         assert request.served is not None
         try:
             encoded = call.head.route.encode(request, outcome)
-            body, coded, coding = encoded.body, b"", call.head.answer_coding
-            if coding is not None and len(body) >= compression.SMALLEST:
-                body, coded = compression.compress(body, coding), b"content-encoding: %b\r\n" % coding
         except Exception as error:  # noqa: BLE001 - boundary: what cannot be written must not take others along
             return self.fail(call, BonsaiError.of(error))
         timings.encoded = self._clock()
@@ -172,7 +169,7 @@ class Inference:
         self._requests.answered(served.name, served.version, timings)
         if timings.encoded - timings.received >= self._log.threshold:
             self._write_log(call, 200, None, timings.total)
-        return Answer(200, coded + _answer_headers(call, served, encoded.json_length), body)
+        return Answer(200, _answer_headers(call, served, encoded), encoded.body)
 
     def fail(self, call: Call, error: BonsaiError) -> Answer:
         """The answer of a call that failed."""
@@ -247,6 +244,18 @@ def _decompressing(of: Route, coding: bytes, limit: int) -> Route:
     return replace(of, decode=decode)
 
 
+def _compressing(of: Route, coding: bytes) -> Route:
+    """A route whose answers are compressed where that pays. Inference-Header-Content-Length counts as for bodies."""
+
+    def encode(request: InferRequest, share: Share) -> Encoded:
+        plain = of.encode(request, share)
+        if len(plain.body) < compression.SMALLEST:
+            return plain
+        return Encoded(compression.compress(plain.body, coding), plain.json_length, coding)
+
+    return replace(of, encode=encode)
+
+
 def _labels(call: Call) -> tuple[str, str]:
     served = call.request.served if call.request is not None else None
     return ("", "") if served is None else (served.name, str(served.version))
@@ -260,26 +269,29 @@ def _nobody(_: Answer) -> None:
     """Whoever refuses a head answers by itself."""
 
 
-def _answer_headers(call: Call, served: ServedModel, json_length: int | None) -> bytes:
+def _answer_headers(call: Call, served: ServedModel, encoded: Encoded) -> bytes:
     """Server-Timing (https://www.w3.org/TR/server-timing/) has durations in milliseconds."""
     timings = call.timings
     received, decoded, started = timings.received, timings.decoded, timings.started
-    computed, encoded = timings.computed, timings.encoded
-    lines = _template(served, json_length is None) % (
+    computed, written, json_length = timings.computed, timings.encoded, encoded.json_length
+    lines = _template(served, json_length is None, encoded.coding) % (
         1e3 * (decoded - received),
         1e3 * (started - decoded),
         1e3 * (computed - started),
-        1e3 * (encoded - computed),
-        1e3 * (encoded - received),
+        1e3 * (written - computed),
+        1e3 * (written - received),
         call.request_id,
     )
     return lines if json_length is None else b"%b: %d\r\n%b" % (_JSON_LENGTH, json_length, lines)
 
 
 @lru_cache
-def _template(served: ServedModel, is_json: bool) -> bytes:
+def _template(served: ServedModel, is_json: bool, coding: bytes | None) -> bytes:
     provider = served.provider.encode().replace(b"%", b"%%")
-    return b"content-type: %b\r\n" % (b"application/json" if is_json else _BINARY_TYPE) + (
+    content = b"content-type: %b\r\n" % (b"application/json" if is_json else _BINARY_TYPE)
+    if coding is not None:
+        content += b"content-encoding: %b\r\n" % coding
+    return content + (
         b"server-timing: decode;dur=%%.3f, queue;dur=%%.3f, compute;dur=%%.3f, encode;dur=%%.3f, total;dur=%%.3f\r\n"
         b"x-model-version: %d\r\nx-execution-provider: %b\r\nx-request-id: %%b\r\n" % (served.version, provider)
     )

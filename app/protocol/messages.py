@@ -147,10 +147,12 @@ class Share(msgspec.Struct, eq=False):
 
 
 class Encoded(msgspec.Struct, frozen=True):
-    """The body of an answer. Where raw tensors follow its JSON, `json_length` says after how many bytes."""
+    """The body of an answer. Where raw tensors follow its JSON, `json_length` says after how many bytes; where it is
+    compressed, `coding` says how."""
 
     body: bytes
     json_length: int | None = None
+    coding: bytes | None = None
 
 
 class Halt:
