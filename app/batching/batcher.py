@@ -190,6 +190,8 @@ class DynamicBatcher:
     def _take(self, room: Room, now: float) -> list[Entry]:
         """The entries of the next batch; none where what there was has to be answered otherwise."""
         entries, expired = self._waiting.take(room, now)
+        if self._waiting.rows:  # if nothing else waits, it is run: only runs show that they have become quicker
+            expired += [entry for entry in entries if self._runs.is_too_late(entry, now)]
         for entry in expired:
             self._expire(entry)
         # A waiter that has just been answered may have cancelled others.
@@ -262,7 +264,7 @@ class DynamicBatcher:
         if not entry.done:
             self._withdraw(entry)
             self._metrics.missed()
-            self._tell(entry, DeadlineExceeded("the deadline passed before the answer was there"))
+            self._tell(entry, DeadlineExceeded("no answer could be there by the deadline"))
 
     def _withdraw(self, entry: Entry) -> str:
         """Takes an entry out of wherever it is; the name of that stage."""

@@ -52,6 +52,10 @@ class Runs:
         """Seconds that the batch's run takes as a rule."""
         return self._costs(batch).of(batch.key).usual(batch.rows)
 
+    def is_too_late(self, entry: Entry, now: float) -> bool:
+        """Whether even a run of the entry alone, started now, would as a rule end after its deadline."""
+        return entry.deadline is not None and now + self.costs.of(entry.key).usual(entry.rows) >= entry.deadline
+
     def longest(self, entry: Entry) -> float:
         """Seconds that a run of the entry alone does not exceed, as a rule."""
         return self.costs.of(entry.key).high(entry.rows)

@@ -24,6 +24,8 @@ class Ticket:
     submitted_at: float
     outcomes: list[Outcome] = field(default_factory=list)
     answered_at: float | None = None
+    run_seconds: float = 0.0
+    """What a run of its rows, or of fewer, usually took when it was answered."""
     cancelled: int | None = None
     """The event that it was cancelled at."""
     then: Callable[[], object] = lambda: None

@@ -95,6 +95,33 @@ def test_an_expired_request_makes_room_for_the_ones_behind_it() -> None:
     assert all(ticket.answered_right for ticket in behind)
 
 
+def test_while_others_wait_no_run_is_spent_on_an_answer_that_would_be_too_late() -> None:
+    world = World(costs=((1, 10.0),), max_batch_rows=1)
+    world.submit()
+    world.settle()
+    late, other = world.submit(within=21.0), world.submit()
+    world.now += 12  # longer than foreseen
+    world.complete()
+    world.settle()
+    assert isinstance(late.outcome, DeadlineExceeded)
+    assert late.answered_at == 1012.0
+    world.drain()
+    assert world.batches() == [[1], [3]]
+    assert other.answered_right
+
+
+def test_an_answer_that_would_be_too_late_is_tried_for_where_nothing_else_waits() -> None:
+    world = World(costs=((1, 10.0),), max_batch_rows=1)
+    world.submit()
+    world.settle()
+    late = world.submit(within=21.0)
+    world.now += 12  # longer than foreseen
+    world.complete()
+    world.now += 5  # quicker than ever before
+    world.complete()
+    assert late.answered_right
+
+
 def test_where_everything_expired_nothing_runs_and_everybody_is_answered() -> None:
     world = busy()
     expired = [world.submit(key=key, within=1) for key in ("a", "b", None, None)]
