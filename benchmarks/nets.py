@@ -1,6 +1,8 @@
 """The networks that are measured: real architectures, random weights."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,14 @@ STACK_INPUTS = 4
 TABLE = np.array([10, 20, 30, 40], np.float32)
 
 
-def mlp(path: Path) -> Path:
-    """x [N, 4] -> y [N, 3] over 16 hidden units: the size of a network for iris."""
+def mlp(path: Path, widths: Sequence[int] = (4, 16, 3)) -> Path:
+    """x [N, first width] -> y [N, last width], with ReLU between the layers; by default the size of a network for
+    iris."""
     graph = Graph()
-    hidden = graph.node("Relu", graph.linear(graph.input("x", "FP32", ["N", 4]), 4, 16))
-    return graph.save(path, graph.linear(hidden, 16, 3), "y", ["N", 3])
+    x = graph.linear(graph.input("x", "FP32", ["N", widths[0]]), *widths[:2])
+    for width, to in pairwise(widths[1:]):
+        x = graph.linear(graph.node("Relu", x), width, to)
+    return graph.save(path, x, "y", ["N", widths[-1]])
 
 
 def resnet18(path: Path) -> Path:

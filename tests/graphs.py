@@ -9,6 +9,24 @@ from onnx import TensorProto, helper, numpy_helper
 
 Shape = Sequence[int | str]
 
+# The protocol's names (https://github.com/kserve/open-inference-protocol, "Tensor Data Types") and onnx's.
+KINDS = {
+    "BOOL": TensorProto.BOOL,
+    "UINT8": TensorProto.UINT8,
+    "UINT16": TensorProto.UINT16,
+    "UINT32": TensorProto.UINT32,
+    "UINT64": TensorProto.UINT64,
+    "INT8": TensorProto.INT8,
+    "INT16": TensorProto.INT16,
+    "INT32": TensorProto.INT32,
+    "INT64": TensorProto.INT64,
+    "FP16": TensorProto.FLOAT16,
+    "FP32": TensorProto.FLOAT,
+    "FP64": TensorProto.DOUBLE,
+    "BF16": TensorProto.BFLOAT16,
+    "BYTES": TensorProto.STRING,
+}
+
 
 def save(
     path: Path, nodes: list[onnx.NodeProto], inputs: list[object], outputs: list[object], **weights: np.ndarray

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 
 from app.api.admin import Admin
-from app.errors import InvalidInput, TooLarge, Unsupported, clip
+from app.api.framing import TooLarge
+from app.errors import InvalidInput, Unsupported, clip
 from app.protocol.json_tensors import decode
 from app.repository.repository import Repository, State
 
@@ -114,7 +115,7 @@ async def _read(request: Request, limit: int) -> bytes:
     async for piece in request.stream():
         pieces += piece
         if len(pieces) > limit:
-            raise TooLarge(f"body: expected at most {limit} bytes, got more")
+            raise TooLarge(limit)
     return bytes(pieces)
 
 

@@ -21,26 +21,30 @@ def encode(document: Any) -> bytes:
 
 def nested(share: Share, name: str) -> bytes:
     """A request's part of an output as a nested list. Raises NotRepresentable for NaN and infinities."""
-    outputs = share.outputs
-    text: RunText | None = outputs.written.get(name)
+    text: RunText | None = share.outputs.written.get(name)
     if text is None:
-        array = outputs.arrays[name]
-        if share.stop is None or name in outputs.lengths or not array.size or array.dtype.kind in "OV":
+        if not _can_be_cut(share, name):
             return _whole(share.array(name), name)
-        text = outputs.written[name] = RunText(array)
+        text = share.outputs.written[name] = RunText(share.outputs.arrays[name])
     return text.part(share, name)
 
 
 def flat(share: Share, name: str) -> bytes:
     """A request's part of an output as one list, row-major. Raises NotRepresentable."""
-    array = share.outputs.arrays[name]
-    if share.stop is None or name in share.outputs.lengths or not array.size or array.dtype.kind in "OV":
-        return _whole(share.array(name).reshape(-1), name)
-    written = share.outputs.written
-    text = written.get((name, "flat"))
+    text: RunText | None = share.outputs.written.get((name, "flat"))
     if text is None:
-        text = written[name, "flat"] = RunText(array.reshape(len(array), -1), (b"[", b",", b"]"))
+        if not _can_be_cut(share, name):
+            return _whole(share.array(name).reshape(-1), name)
+        array = share.outputs.arrays[name]
+        text = share.outputs.written[name, "flat"] = RunText(array.reshape(len(array), -1), (b"[", b",", b"]"))
     return text.part(share, name)
+
+
+def _can_be_cut(share: Share, name: str) -> bool:
+    """Whether the text of a run's output falls into rows that its requests share."""
+    array = share.outputs.arrays[name]
+    is_shared = share.stop is not None and name not in share.outputs.lengths
+    return is_shared and array.size > 0 and array.dtype.kind not in "OV"
 
 
 class RunText:

@@ -76,8 +76,8 @@ def load(folder: VersionFolder, deployment: Deployment, cache: GraphCache) -> Lo
     proven = replace(proven, batchable=proven.batchable and bool(chosen.costs))
     if chosen.threads != threads:
         proven = replace(proven, session=with_threads(chosen.threads))
-    has_room = weights.estimate(graph) <= deployment.wide_session_mb << 20
-    wide = with_threads(chosen.wide_threads) if chosen.wide_threads and has_room else None
+    has_wide = chosen.wide_threads > 0 and weights.estimate(graph) <= deployment.wide_session_mb << 20
+    wide = with_threads(chosen.wide_threads) if has_wide else None
     if _takes_any_size(proven):
         for session in filter(None, (proven.session, wide)):
             session.return_memory()

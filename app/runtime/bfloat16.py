@@ -11,6 +11,7 @@ import onnxruntime as ort
 from app.contract.tensors import DataType, Signature
 from app.errors import LoadFailed
 from app.protocol.messages import DTYPES, Array
+from app.runtime.providers import CPU
 
 DTYPE = DTYPES[DataType.BF16]
 _ONNX_TYPE = 16  # TensorProto.BFLOAT16
@@ -25,8 +26,8 @@ def check(signature: Signature, provider: str) -> None:
     strings cannot be made."""
     if not is_used(signature):
         return
-    if provider != "CPUExecutionProvider":
-        raise LoadFailed(f"BF16 inputs and outputs: expected CPUExecutionProvider, got {provider}")
+    if provider != CPU:
+        raise LoadFailed(f"BF16 inputs and outputs: expected {CPU}, got {provider}")
     if any(spec.datatype is DataType.BYTES for spec in signature.inputs):
         raise LoadFailed("BF16 inputs and outputs: expected no BYTES input beside them")
 

@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +32,7 @@ from app.runtime.graph_cache import GraphCache
 from app.runtime.instances import InlineInstance, InstanceGroup
 from app.runtime.providers import Placement
 from app.runtime.session import Session
-from benchmarks.graph import Graph
+from benchmarks import nets
 
 NETWORKS = {"tiny": (4, 16, 3), "small": (64, 128, 128, 10), "medium": (256, 512, 512, 10)}
 """Widths of the layers."""
@@ -171,7 +170,7 @@ async def main() -> None:
     measured = []
     with tempfile.TemporaryDirectory() as folder:
         for name, widths in NETWORKS.items():
-            graph = network(Path(folder) / f"{name}.onnx", widths)
+            graph = nets.mlp(Path(folder) / f"{name}.onnx", widths)
             session = Session.load(graph, Placement(), 1, GraphCache(Path(folder)))
             bound = session.bound(EVERY_SIZE)
             assert bound is not None
@@ -186,15 +185,6 @@ async def main() -> None:
     for load in ("idle", "busy"):
         losses = [(run, *(getattr(way, f"{load}_loop") for way in ways)) for run, *ways in measured]
         print(f"{load} loop: the thread begins to pay at a run {_begin(losses)}")
-
-
-def network(path: Path, widths: tuple[int, ...]) -> Path:
-    """x [N, first width] -> y [N, last width], with ReLU between the layers."""
-    graph = Graph()
-    x = graph.linear(graph.input("x", "FP32", ["N", widths[0]]), *widths[:2])
-    for width, to in pairwise(widths[1:]):
-        x = graph.linear(graph.node("Relu", x), width, to)
-    return graph.save(path, x, "y", ["N", widths[-1]])
 
 
 def _nothing() -> None:

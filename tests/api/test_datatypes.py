@@ -17,22 +17,6 @@ from tests import graphs
 from tests.api.application import Application, running
 from tests.runtime import made
 
-KINDS = {
-    "BOOL": TensorProto.BOOL,
-    "UINT8": TensorProto.UINT8,
-    "UINT16": TensorProto.UINT16,
-    "UINT32": TensorProto.UINT32,
-    "UINT64": TensorProto.UINT64,
-    "INT8": TensorProto.INT8,
-    "INT16": TensorProto.INT16,
-    "INT32": TensorProto.INT32,
-    "INT64": TensorProto.INT64,
-    "FP16": TensorProto.FLOAT16,
-    "FP32": TensorProto.FLOAT,
-    "FP64": TensorProto.DOUBLE,
-    "BF16": TensorProto.BFLOAT16,
-    "BYTES": TensorProto.STRING,
-}
 VALUES: dict[str, list[Any]] = {
     "BOOL": [True, False, False, True],
     "FP16": [0.5, -65504.0, 6e-08, 0.0],
@@ -46,7 +30,7 @@ VALUES |= {
     for bits in (8, 16, 32, 64)
     for sign, low, high in (("", -(2 ** (bits - 1)), 2 ** (bits - 1) - 1), ("U", 0, 2**bits - 1))
 }
-IN_JSON = [name for name in KINDS if name not in ("FP16", "BF16")]
+IN_JSON = [name for name in graphs.KINDS if name not in ("FP16", "BF16")]
 
 
 def several(path: Path) -> Path:
@@ -76,14 +60,14 @@ def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applicatio
     """A model for every datatype, that gives back x [N, 4] as y; free, scalars and several."""
     folder = tmp_path_factory.mktemp("datatypes")
     models = folder / "models"
-    for name, kind in KINDS.items():
+    for name, kind in graphs.KINDS.items():
         graphs.identity(models / name / "model.onnx", kind)
     graphs.identity(models / "free" / "model.onnx", TensorProto.FLOAT, ("A", "B", "C"))
     graphs.identity(models / "words" / "model.onnx", TensorProto.STRING, ("N", "T"))
     made.scalars(models / "scalars" / "model.onnx")
     several(models / "several" / "model.onnx")
     with running(models, folder / "state", poll_seconds=0.05) as application:
-        while len(application.parts.repository.names()) < len(KINDS) + 4:
+        while len(application.parts.repository.names()) < len(graphs.KINDS) + 4:
             application.run(application.parts.repository.refresh())
         yield application
 
@@ -133,7 +117,7 @@ def test_json_in_and_out(application: Application, datatype: str) -> None:
     assert outputs(answer) == {"y": ([1, 4], datatype, values)}
 
 
-@pytest.mark.parametrize("datatype", KINDS)
+@pytest.mark.parametrize("datatype", graphs.KINDS)
 def test_binary_in_and_out(application: Application, datatype: str) -> None:
     raw = packed(VALUES[datatype] * 2, datatype)
     document = {"inputs": [announced(len(raw), [2, 4], datatype)], "parameters": {"binary_data_output": True}}
@@ -167,7 +151,7 @@ def test_the_native_door(application: Application, datatype: str) -> None:
     np.testing.assert_array_equal(got, np.array([VALUES[datatype]], DTYPES[datatype]))
 
 
-@pytest.mark.parametrize("datatype", KINDS)
+@pytest.mark.parametrize("datatype", graphs.KINDS)
 def test_a_raw_request(application: Application, datatype: str) -> None:
     raw = packed(VALUES[datatype], datatype)
     answer = application.post(f"/v2/models/{datatype}/infer", raw, **{"Inference-Header-Content-Length": "0"})
@@ -177,7 +161,7 @@ def test_a_raw_request(application: Application, datatype: str) -> None:
         assert outputs(answer) == {"y": ([1, 4], datatype, raw)}
 
 
-@pytest.mark.parametrize("datatype", KINDS)
+@pytest.mark.parametrize("datatype", graphs.KINDS)
 def test_no_rows(application: Application, datatype: str) -> None:
     answer = ask(application, datatype, {"inputs": [announced(0, [0, 4], datatype)]})
     assert answer.status_code == (200 if datatype in IN_JSON else 400)  # it does not travel in JSON, not even empty
@@ -254,4 +238,4 @@ def test_bfloat16_is_no_uint16(application: Application) -> None:
 
 
 def test_every_datatype_is_here() -> None:
-    assert KINDS.keys() == set(DataType)
+    assert graphs.KINDS.keys() == set(DataType)

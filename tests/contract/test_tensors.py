@@ -6,37 +6,18 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from onnx import TensorProto
 from pydantic import ValidationError
 
 from app.contract.tensors import DataType, InputSpec, OutputSpec, Signature, TensorSpec
 from app.errors import LoadFailed
 from tests import graphs
 
-# The protocol's names (https://github.com/kserve/open-inference-protocol, "Tensor Data Types") and onnx's.
-ONNX_KINDS = {
-    "BOOL": TensorProto.BOOL,
-    "UINT8": TensorProto.UINT8,
-    "UINT16": TensorProto.UINT16,
-    "UINT32": TensorProto.UINT32,
-    "UINT64": TensorProto.UINT64,
-    "INT8": TensorProto.INT8,
-    "INT16": TensorProto.INT16,
-    "INT32": TensorProto.INT32,
-    "INT64": TensorProto.INT64,
-    "FP16": TensorProto.FLOAT16,
-    "FP32": TensorProto.FLOAT,
-    "FP64": TensorProto.DOUBLE,
-    "BF16": TensorProto.BFLOAT16,
-    "BYTES": TensorProto.STRING,
-}
-
 
 def test_the_datatypes_are_those_of_the_protocol() -> None:
-    assert [str(datatype) for datatype in DataType] == list(ONNX_KINDS)
+    assert [str(datatype) for datatype in DataType] == list(graphs.KINDS)
 
 
-@pytest.mark.parametrize(("name", "kind"), ONNX_KINDS.items(), ids=ONNX_KINDS)
+@pytest.mark.parametrize(("name", "kind"), graphs.KINDS.items(), ids=graphs.KINDS)
 def test_a_loaded_graph_of_each_kind_gives_the_datatype_back(tmp_path: Path, name: str, kind: int) -> None:
     graph = graphs.identity(tmp_path / "model.onnx", kind)
     read = ort.InferenceSession(str(graph), providers=["CPUExecutionProvider"]).get_inputs()[0].type
@@ -44,7 +25,7 @@ def test_a_loaded_graph_of_each_kind_gives_the_datatype_back(tmp_path: Path, nam
     assert DataType(name).onnx == read
 
 
-@pytest.mark.parametrize(("name", "kind"), ONNX_KINDS.items(), ids=ONNX_KINDS)
+@pytest.mark.parametrize(("name", "kind"), graphs.KINDS.items(), ids=graphs.KINDS)
 def test_numpy_has_the_type_that_onnx_means(name: str, kind: int) -> None:
     numpy = DataType(name).numpy
     if name == "BF16":
