@@ -1,4 +1,4 @@
-"""The command line: bonsai serve | check | models | schema."""
+"""The command line: bonsai serve | check | models | keys | schema."""
 
 import json
 import sys
@@ -10,6 +10,7 @@ import typer
 from pydantic import BaseModel
 
 from app import __version__
+from app.access.keys import Keys, Scope, append, digest_of, new
 from app.contract.deployment import Deployments
 from app.contract.manifest import Manifest
 from app.errors import BonsaiError
@@ -21,6 +22,9 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     help="Serve trained networks. Settings beyond these options are BONSAI_* environment variables.",
 )
+
+keys = typer.Typer(no_args_is_help=True, help="API keys.")
+app.add_typer(keys, name="keys")
 
 Models = Annotated[Path | None, typer.Option(help="Folder of the model repository.")]
 
@@ -76,6 +80,30 @@ def list_models(models: Models = None) -> None:
     for row in listing(Settings.load(models=models).models):
         table.add_row(*row)
     Console(markup=False, emoji=False, highlight=False).print(table)
+
+
+@keys.command("new")
+def new_key(
+    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    scope: Annotated[list[Scope], typer.Option(help="What it opens; may be given several times.")],
+    requests_per_second: Annotated[float | None, typer.Option(help="How often it may be used.")] = None,
+    burst: Annotated[int | None, typer.Option(help="Requests that may come at once.")] = None,
+    file: Annotated[Path | None, typer.Option(help="File of keys that it is added to; made if need be.")] = None,
+) -> None:
+    """Make an API key. It is printed once; what is kept of it is its digest."""
+    key = new()
+    limits = {"requests_per_second": requests_per_second, "burst": burst}
+    entry = {
+        "sha256": digest_of(key),
+        "scopes": scope,
+        **{name: value for name, value in limits.items() if value is not None},
+    }
+    made = Keys.of({name: entry})
+    if file is None:
+        typer.echo(f"to be added to the file that BONSAI_KEYS_FILE names:\n\n{made.toml()}", err=True)
+    else:
+        append(made, file)
+    typer.echo(key)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 BonsaiError
 ├── InvalidInput          the request is wrong: which field, what was expected, what came
 │   └── NotRepresentable  the answer holds a value that the format asked for cannot carry
+├── Unauthorized          a key is missing, or is none that is known here
 ├── Forbidden             a door that is closed to this request
 ├── NotFound              no such model or version
 ├── TooLarge              over a size limit
@@ -10,6 +11,7 @@ BonsaiError
 ├── Unsupported           part of a standard that this server does not offer
 ├── Unavailable           not now; `retry_after` says when to come back
 │   ├── NotReady          the model is loading or could not be loaded
+│   ├── RateLimited       this caller has asked too often
 │   ├── Overloaded        the queue is full, or the answer would come after its deadline
 │   └── Draining          the server is stopping
 ├── DeadlineExceeded      the request's time ran out before it was answered
@@ -58,6 +60,10 @@ class NotRepresentable(InvalidInput):
     code = "not_representable"
 
 
+class Unauthorized(BonsaiError):
+    code = "unauthorized"
+
+
 class Forbidden(BonsaiError):
     code = "forbidden"
 
@@ -89,6 +95,10 @@ class Unavailable(BonsaiError):
 
 class NotReady(Unavailable):
     code = "not_ready"
+
+
+class RateLimited(Unavailable):
+    code = "rate_limited"
 
 
 class Overloaded(Unavailable):

@@ -11,10 +11,13 @@ from typing import NamedTuple
 from fastapi import FastAPI
 
 from app import __version__
+from app.access.access import Access
+from app.access.hosts import Hosts
+from app.access.keyring import Keyring
 from app.api import configuration, failures, health, metadata, openapi, statistics
 from app.api import repository as repository_doors
-from app.api.admin import Admin
 from app.api.asgi import InferenceDoor
+from app.api.doorkeeper import Doorkeeper
 from app.api.inference import Inference
 from app.contract.deployment import Deployments
 from app.dataplane import DataPlane
@@ -62,12 +65,13 @@ def assemble(settings: Settings) -> Parts:
         metrics,
     )
     dataplane = DataPlane(repository, time.monotonic)
+    access = Access(Keyring(settings.keys, settings.keys_file), Hosts.of(settings.hosts, settings.host))
     log = RequestLog(every=settings.log_requests, slow_seconds=settings.slow_request_ms / 1000)
-    inference = Inference(dataplane, metrics, log, settings.max_body_bytes)
+    inference = Inference(dataplane, access, metrics, log, settings.max_body_bytes)
     application = FastAPI(
         title="Bonsai",
         version=__version__,
-        lifespan=_lifespan(repository, dataplane, settings),
+        lifespan=_lifespan(repository, dataplane, access.keyring, settings),
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -75,21 +79,24 @@ def assemble(settings: Settings) -> Parts:
     application.include_router(statistics.router(repository, metrics))  # before metadata: `stats` is no model's name
     application.include_router(metadata.router(repository))
     application.include_router(configuration.router(repository))
-    application.include_router(repository_doors.router(repository, Admin(settings.admin), settings.max_body_bytes))
+    application.include_router(repository_doors.router(repository, settings.max_body_bytes))
     failures.install(application)
     openapi.install(application)
-    return Parts(InferenceDoor(inference, application), inference, dataplane, repository)
+    guarded = Doorkeeper(access, application, time.monotonic)
+    return Parts(InferenceDoor(inference, guarded), inference, dataplane, repository)
 
 
 def _lifespan(
-    repository: Repository, dataplane: DataPlane, settings: Settings
+    repository: Repository, dataplane: DataPlane, keyring: Keyring, settings: Settings
 ) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         watching = asyncio.create_task(watch(repository, settings.poll_seconds))
+        following = asyncio.create_task(keyring.follow(settings.poll_seconds))
         spare_collector = asyncio.create_task(_spare_collector(repository))
         yield
         spare_collector.cancel()
+        following.cancel()
         dataplane.drain()
         watching.cancel()
         await asyncio.wait([watching])

@@ -1,6 +1,7 @@
 """The server process: uvicorn, its signals, and what it says at start and stop."""
 
 import asyncio
+import ipaddress
 import json
 import logging
 import signal
@@ -12,6 +13,7 @@ from types import FrameType
 import uvicorn
 
 from app import __version__
+from app.access.keyring import Keyring
 from app.api.heads import Heads
 from app.api.http_protocol import HttpProtocol
 from app.errors import BonsaiError, InvalidInput
@@ -37,7 +39,10 @@ def serve(settings: Settings) -> None:
     parts = assemble(settings)
     listener = _listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
-    server = Server(parts, settings, f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    scheme = "http" if settings.tls_certificate is None else "https"
+    server = Server(parts, settings, f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
+    _check_certificate(server.config)
+    _warn(parts.inference.access.keyring, settings, host)
     # uvicorn raises the signal again when it has drained; with these handlers the process then ends by itself, with 0.
     for caught in (signal.SIGTERM, signal.SIGINT):
         signal.signal(caught, server.handle_exit)
@@ -48,7 +53,9 @@ class Server(uvicorn.Server):
     """A uvicorn server that begins to drain at the signal and says when the models are ready."""
 
     def __init__(self, parts: Parts, settings: Settings, url: str) -> None:
-        http = partial(HttpProtocol, inference=parts.inference, heads=Heads(), read_seconds=settings.read_seconds)
+        heads = Heads()
+        parts.inference.access.keyring.on_change(heads.clear)
+        http = partial(HttpProtocol, inference=parts.inference, heads=heads, read_seconds=settings.read_seconds)
         super().__init__(
             uvicorn.Config(
                 parts.app,
@@ -59,6 +66,9 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
+                ssl_certfile=settings.tls_certificate,
+                ssl_keyfile=settings.tls_key,
                 backlog=BACKLOG,
                 timeout_graceful_shutdown=settings.drain_seconds,
             )
@@ -106,6 +116,23 @@ def _example(model: Model) -> str:
         row = row.astype(int)
     text = json.dumps({"inputs": row.tolist()}, default=str).replace(" ", "")
     return text if len(text) <= LONGEST_EXAMPLE and "'" not in text else ""
+
+
+def _check_certificate(config: uvicorn.Config) -> None:
+    try:
+        config.load()
+    except OSError as error:  # ssl.SSLError is one
+        raise InvalidInput(f"BONSAI_TLS_CERTIFICATE, BONSAI_TLS_KEY: {error.strerror or error}") from None
+
+
+def _warn(keyring: Keyring, settings: Settings, host: str) -> None:
+    """Says what an operator may not have meant."""
+    if ipaddress.ip_address(host).is_loopback:
+        return
+    if keyring.is_open:
+        logger.warning("whoever reaches this address may ask: there is no API key")
+    elif settings.tls_certificate is None:
+        logger.warning("API keys are sent in clear: serve TLS, or let a proxy do it")
 
 
 def _listen(host: str, port: int) -> socket.socket:

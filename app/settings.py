@@ -2,11 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.access.keys import Keys
 from app.contract.manifest import findings
 from app.errors import InvalidInput
 
@@ -18,6 +19,12 @@ NOT_OURS = frozenset({"BONSAI_DATA"})
 def _default_state() -> Path:
     """The XDG base directory specification's place for state."""
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "bonsai"
+
+
+def _variable(field: str) -> str:
+    """As it is set, and what of its value is meant."""
+    name, dot, part = field.partition(".")
+    return f"{PREFIX}{name.upper()}{dot}{part}"
 
 
 class Settings(BaseSettings):
@@ -41,8 +48,17 @@ class Settings(BaseSettings):
     """How long a request may take to arrive whole."""
     drain_seconds: int = Field(default=30, ge=1)
     """How long the requests that were taken in may take after SIGTERM."""
-    admin: bool = False
-    """Whether models may be loaded and unloaded by request."""
+    keys: Keys | None = None
+    """API keys as JSON: an object of what a table of the file of keys holds, by name."""
+    keys_file: Path | None = None
+    """TOML file of API keys, followed while serving."""
+    hosts: Annotated[tuple[str, ...] | None, NoDecode] = None
+    """Names that this server answers to, with commas between them; by default local ones where it is bound to this
+    machine, else all."""
+    tls_certificate: Path | None = None
+    """PEM file of the certificate and its chain, to serve https."""
+    tls_key: Path | None = None
+    """PEM file of the certificate's private key."""
     log_format: Literal["auto", "text", "json"] = "auto"
     """`auto`: text at a terminal, JSON otherwise."""
     log_requests: bool = False
@@ -65,13 +81,29 @@ class Settings(BaseSettings):
         try:
             return cls(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
         except ValidationError as error:
-            found = "; ".join(f"{PREFIX}{field.upper()}: {text}" for field, text in findings(error))
+            found = "; ".join(f"{_variable(field)}: {text}" for field, text in findings(error))
             raise InvalidInput(found) from None
 
-    @field_validator("models", "state", "host", mode="before")
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _splits_at_commas(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        names = [name.strip().lower() for name in value.split(",")]
+        if not all(names):
+            raise ValueError(f"expected names with commas between them, got {value!r}")
+        return names
+
+    @field_validator("models", "state", "host", "keys_file", "tls_certificate", "tls_key", mode="before")
     @classmethod
     def _is_not_empty(cls, value: object) -> object:
         # An empty path would be the current folder, an empty host every address.
         if value == "":
             raise ValueError("expected something")
         return value
+
+    @model_validator(mode="after")
+    def _a_certificate_needs_its_key(self) -> "Settings":
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("expected BONSAI_TLS_CERTIFICATE and BONSAI_TLS_KEY both, got one of them")
+        return self

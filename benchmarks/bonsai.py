@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from benchmarks import keys
 from benchmarks.processes import Server, free_port, serving
 
 CARRIER = Path(__file__).parent / "servers" / "carrier.py"
@@ -13,7 +14,7 @@ CARRIER = Path(__file__).parent / "servers" / "carrier.py"
 
 @contextlib.contextmanager
 def bonsai(checkout: Path, models: Path, cores: str) -> Iterator[Server]:
-    """`bonsai serve` of a checkout, with a folder of models, as it comes: default settings but for the log."""
+    """`bonsai serve` of a checkout, with a folder of models, with default settings but for the log and API keys."""
     with _serving("bonsai", ["-m", "app", "serve"], checkout, models, cores) as server:
         yield server
 
@@ -35,6 +36,7 @@ def _serving(name: str, script: Sequence[str], checkout: Path, models: Path, cor
             "BONSAI_STATE": state,
             "BONSAI_PORT": str(port),
             "BONSAI_LOG_FORMAT": "text",
+            "BONSAI_KEYS": keys.ENVIRONMENT,
         }
         # -P: the checkout's `app` is meant, not one that happens to lie in the working folder.
         command = [sys.executable, "-P", *script]

@@ -2,13 +2,13 @@
 
 Run: python -m benchmarks.overhead [--quick] [--help]
 
-All servers stand on one core and take turns; wrk stands on the other. They get the same bytes: a row for a small MLP
-and a row for the committed digits model, as JSON at /predict and with binary tensors at the infer path.
+All servers stand on one core and take turns; wrk stands on the other. They get the same bytes, key included: a row for
+a small MLP and a row for the committed digits model, as JSON at /predict and with binary tensors at the infer path.
 
 - echo: bare ASGI on uvicorn (uvloop, httptools) that sends the body back. It runs no model.
 - naive: FastAPI with a pydantic model, one run for each request on one thread, `async def` (servers/naive.py). For
   digits it answers the raw logits, while Bonsai also answers labels and scores.
-- bonsai: `bonsai serve` as it comes.
+- bonsai: `bonsai serve`, with an API key that has a rate, and the check of host names.
 - bonsai (ASGI): the same application under a stock uvicorn.
 
 The servers that wait for their turn are idle; Bonsai looks at its model folder every two seconds also then. Nobody logs

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.keys import KEY
+
 Array = np.ndarray[Any, Any]
 Tensors = Mapping[str, Array]
 
@@ -42,6 +44,7 @@ def infer(model: str, tensors: Tensors) -> bytes:
 
 
 def post(path: str, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
-    fields = {"Host": "127.0.0.1", "Content-Type": "application/json", "Content-Length": str(len(body))}
+    access = {"Host": "127.0.0.1", "Authorization": f"Bearer {KEY}"}
+    fields = access | {"Content-Type": "application/json", "Content-Length": str(len(body))}
     head = "".join(f"{name}: {value}\r\n" for name, value in (fields | dict(headers or {})).items())
     return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body

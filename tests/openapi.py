@@ -13,7 +13,7 @@ def document(app: InferenceDoor) -> dict[str, Any]:
 
     async def get() -> dict[str, Any]:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             schema: dict[str, Any] = (await client.get("/openapi.json")).json()
             return schema
 

@@ -4,11 +4,13 @@ import json
 import socket
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from app import __version__, cli
+from app.access.keys import Keys, Scope, digest_of
 from app.contract.deployment import Deployments
 from app.contract.manifest import Manifest
 from tests import graphs
@@ -234,3 +236,26 @@ def test_python_m_app_elsewhere_is_bonsai_and_says_nothing_more(tmp_path: Path, 
 def test_python_m_app_in_the_source_tree_says_nothing() -> None:
     done = python(Path(__file__).parent.parent, "-m", "app", "version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{__version__}\n", "")
+
+
+def test_a_new_key_is_on_stdout_alone_and_what_is_kept_of_it_beside(bonsai: Shell) -> None:
+    outcome = bonsai("keys", "new", "alice", "--scope", "infer", "--requests-per-second", "5", "--burst", "9")
+    assert outcome.code == 0
+    key = outcome.out.strip()
+    assert key not in outcome.err
+    kept = Keys.of(tomllib.loads(outcome.err.partition("\n\n")[2])).root["alice"]
+    assert (kept.sha256, kept.scopes, kept.requests_per_second, kept.burst) == (digest_of(key), {Scope.INFER}, 5, 9)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["a b", "--scope", "infer"], "a b"),
+        (["anonymous", "--scope", "infer"], "anonymous.sha256"),
+        (["alice", "--scope", "infer", "--burst", "3"], "burst"),
+        (["alice", "--scope", "infer", "--requests-per-second", "-1"], "requests_per_second"),
+        (["alice", "--scope", "infer", "--requests-per-second", "0"], "requests_per_second"),
+    ],
+)
+def test_a_key_that_cannot_be_is_refused(words: list[str], found: str, bonsai: Shell) -> None:
+    assert fails_in_one_line(bonsai("keys", "new", *words), found)

@@ -1,5 +1,6 @@
 """Settings: BONSAI_* variables, read once, loud and frozen."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from app.access.keys import Keys
 from app.errors import InvalidInput
 from app.settings import Settings
 
+ENTRY = {"sha256": "0" * 64, "scopes": ["infer"]}
 READ: dict[str, tuple[str, object]] = {
     "models": ("/srv/models", Path("/srv/models")),
     "state": ("/srv/state", Path("/srv/state")),
@@ -19,11 +22,15 @@ READ: dict[str, tuple[str, object]] = {
     "max_body_bytes": ("1024", 1024),
     "read_seconds": ("2.5", 2.5),
     "drain_seconds": ("5", 5),
-    "admin": ("true", True),
+    "keys": (json.dumps({"a": ENTRY}), Keys.of({"a": ENTRY})),
+    "keys_file": ("/srv/keys.toml", Path("/srv/keys.toml")),
+    "hosts": ("a.example.org, *.B.example.org", ("a.example.org", "*.b.example.org")),
     "log_format": ("json", "json"),
     "log_requests": ("true", True),
     "slow_request_ms": ("20", 20.0),
 }
+TLS = {"tls_certificate", "tls_key"}
+"""Each needs the other."""
 DEFAULTS = {
     "models": Path("models"),
     "host": "127.0.0.1",
@@ -32,7 +39,11 @@ DEFAULTS = {
     "max_body_bytes": 16 * 1024 * 1024,
     "read_seconds": 30.0,
     "drain_seconds": 30,
-    "admin": False,
+    "keys": None,
+    "keys_file": None,
+    "hosts": None,
+    "tls_certificate": None,
+    "tls_key": None,
     "log_format": "auto",
     "log_requests": False,
     "slow_request_ms": 1000.0,
@@ -48,7 +59,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
 
 
 def test_the_tables_here_hold_every_setting() -> None:
-    assert READ.keys() == Settings.model_fields.keys()
+    assert READ.keys() | TLS == Settings.model_fields.keys()
     assert DEFAULTS.keys() | {"state"} == Settings.model_fields.keys()
 
 
@@ -70,6 +81,20 @@ def test_what_is_given_goes_before_the_variable(name: str, value: object, monkey
     assert getattr(Settings.load(**{name: value}), name) == value
 
 
+def test_a_certificate_and_its_key_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BONSAI_TLS_CERTIFICATE", "/srv/cert.pem")
+    monkeypatch.setenv("BONSAI_TLS_KEY", "/srv/key.pem")
+    assert Settings.load().tls_certificate == Path("/srv/cert.pem")
+    assert Settings.load().tls_key == Path("/srv/key.pem")
+
+
+@pytest.mark.parametrize("name", sorted(TLS))
+def test_a_certificate_without_its_key_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"BONSAI_{name.upper()}", "/srv/file.pem")
+    with pytest.raises(InvalidInput, match="expected BONSAI_TLS_CERTIFICATE and BONSAI_TLS_KEY both"):
+        Settings.load()
+
+
 def test_what_is_given_as_none_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BONSAI_PORT", "1234")
     assert Settings.load(port=None, host=None).port == 1234
@@ -82,7 +107,7 @@ def test_an_unknown_variable_is_refused_by_name_with_those_there_are(
     monkeypatch.setenv(name, "1")
     with pytest.raises(InvalidInput) as raised:
         Settings.load()
-    assert str(raised.value).startswith(f"{name}: expected one of BONSAI_ADMIN, BONSAI_DATA, BONSAI_DRAIN_SECONDS, ")
+    assert str(raised.value).startswith(f"{name}: expected one of BONSAI_DATA, BONSAI_DRAIN_SECONDS, BONSAI_HOST, ")
 
 
 def test_all_unknown_variables_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +139,12 @@ WRONG: list[tuple[str, Any]] = [
     ("read_seconds", "0"),
     ("read_seconds", "-1"),
     ("drain_seconds", "0"),
-    ("admin", "perhaps"),
+    ("keys", "no json"),
+    ("keys_file", ""),  # would be the current folder
+    ("hosts", ""),
+    ("hosts", "a,,b"),
+    ("tls_certificate", ""),
+    ("tls_key", ""),
     ("log_format", "xml"),
     ("log_requests", "perhaps"),
     ("slow_request_ms", "-1"),
@@ -132,6 +162,14 @@ def test_a_wrong_value_is_refused_in_one_line_with_the_setting_and_what_came(
     assert name in message.lower()
     assert repr(text) in message or text in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("field", ["sha256", "scopes"])
+def test_a_key_that_lacks_something_is_refused_by_its_name(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = {name: value for name, value in ENTRY.items() if name != field}
+    monkeypatch.setenv("BONSAI_KEYS", json.dumps({"alice": entry}))
+    with pytest.raises(InvalidInput, match=rf"^BONSAI_KEYS.*alice\.{field}: "):
+        Settings.load()
 
 
 def test_a_wrong_variable_is_named_as_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ class InferenceDoor:
         self._heads: dict[tuple[Any, ...], Head] = {}
         """Heads that are right, by all that the server tells of them: clients send the same ones over and over."""
         self._watch = _Watch()
+        inference.access.keyring.on_change(self._heads.clear)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         known = (scope.get("method"), scope.get("path"), *scope.get("headers", ()))
@@ -42,14 +43,14 @@ class InferenceDoor:
         if body is None:
             return
         if len(body) > self.inference.max_body_bytes:
-            await _write(self.inference.unreadable(TooLarge(self.inference.max_body_bytes), head), send)
+            await write(self.inference.unreadable(TooLarge(self.inference.max_body_bytes), head), send)
             return
         answering = _Answering(receive)
         client = scope.get("client")
         call = self.inference.handle(head, body, received, client[0] if client else "", answering.answer)
         answer = await answering.wait(call, self._watch)
         if answer is not None:
-            await _write(answer, send)
+            await write(answer, send)
 
     async def _read_head(self, known: tuple[Any, ...], scope: Scope, receive: Receive, send: Send) -> Head | None:
         """The head of a request whose body is wanted; None for one that has been answered, here or elsewhere."""
@@ -60,7 +61,7 @@ class InferenceDoor:
             return None
         refusal = self.inference.refuse(head)
         if refusal is not None:
-            await _write(refusal, send)
+            await write(refusal, send)
             return None
         if head.request_id is None:  # one with an id comes once
             if len(self._heads) >= MOST_HEADS:
@@ -153,7 +154,8 @@ async def _read_body(receive: Receive, limit: int) -> bytes | None:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def _write(answer: Answer, send: Send) -> None:
+async def write(answer: Answer, send: Send) -> None:
+    """Sends a whole answer."""
     headers = [*answer.header_list(), (b"content-length", b"%d" % len(answer.body))]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

@@ -18,7 +18,7 @@ ONCE = (b"host", b"content-length", b"transfer-encoding")
 """Headers that, sent twice, make a request look like another one to the next server."""
 
 _VERSION = re.compile(rb"(?:\r\n)*[^\r\n]+ HTTP/(1\.[01])\r\n")
-_AUTHORITY = re.compile(rb"https?://[^/?#]+", re.IGNORECASE)
+_AUTHORITY = re.compile(rb"https?://([^/?#]+)", re.IGNORECASE)
 
 
 class HeadReader:
@@ -85,13 +85,18 @@ class HeadReader:
         return origin, unquote(path) if "%" in path else path
 
     def fields(self) -> dict[bytes, bytes]:
-        """The headers by name; of one that was sent twice the last counts."""
+        """The headers by name; of one that was sent twice the last counts. An absolute target names the host: RFC 9112,
+        section 3.2.2."""
         fields = dict(self.headers)
+        whole = _AUTHORITY.match(self.url)
+        authority = whole and whole[1]
         if len(fields) < len(self.headers):
             names = [name for name, _ in self.headers]
             for name in ONCE:
                 if names.count(name) > 1:
                     raise Unreadable(f"{name.decode()}: expected once, got several times")
+        if authority is not None:
+            fields[b"host"] = authority
         return fields
 
     # What the parser says

@@ -2,15 +2,20 @@
 
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi.responses import RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
+from app.access.keys import Scope
+from app.api.scopes import Needs
 from app.dataplane import DataPlane
 from app.errors import Draining, NotReady
 from app.repository.repository import Repository
 from app.telemetry.metrics import Metrics
+
+PROBES = ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready")
+"""Paths that whoever watches the process may ask without a key, and under any name."""
 
 
 class Live(BaseModel):
@@ -35,15 +40,10 @@ def router(dataplane: DataPlane, repository: Repository, metrics: Metrics) -> AP
         _check_ready(dataplane, repository)
         return Ready()
 
-    for path, endpoint in (
-        ("/livez", live),
-        ("/readyz", ready),
-        ("/v2/health/live", live),
-        ("/v2/health/ready", ready),
-    ):
+    for path, endpoint in zip(PROBES, (live, ready, live, ready), strict=True):
         routes.add_api_route(path, endpoint, methods=["GET"])
 
-    @routes.get("/metrics", response_class=Response)
+    @routes.get("/metrics", response_class=Response, dependencies=[Depends(Needs(Scope.METRICS))])
     async def exposition() -> Response:
         """Prometheus metrics."""
         return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

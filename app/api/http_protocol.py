@@ -12,6 +12,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.api.direct import CLOSE, STAY, Direct, written
+from app.api.doorkeeper import NO_SNIFFING
 from app.api.framing import Body, Sized, TooLarge, TooSlow, Unreadable, body_of
 from app.api.heads import END_OF_HEAD, HeadReader, Heads
 from app.api.inference import Inference
@@ -267,7 +268,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _write(self, answer: Answer, connection: bytes, method: str = "") -> None:
         if self._dated is not self.server_state.default_headers:
             self._dated = self.server_state.default_headers
-            self._common_headers = b"".join(b"%b: %b\r\n" % header for header in self._dated)
+            self._common_headers = b"".join(b"%b: %b\r\n" % header for header in (*self._dated, NO_SNIFFING))
         if not self.transport.is_closing():  # a client that has reset the connection is told of a little later
             self.transport.write(written(answer, self._common_headers, connection, method))
 

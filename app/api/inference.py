@@ -4,16 +4,20 @@ import random
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 
 import msgspec
 
+from app.access.access import Access
+from app.access.keyring import Caller
+from app.access.keys import Scope
+from app.api.answer_headers import BINARY_TYPE, answer_headers
 from app.api.framing import Unreadable
 from app.api.status import Answer, MethodNotAllowed, answer_to
 from app.dataplane import DataPlane, Pending
 from app.errors import BonsaiError, InvalidInput, TooLarge, Unsupported, UnsupportedMedia, clip
 from app.protocol import compression, native, oip
-from app.protocol.messages import Encoded, InferRequest, ServedModel, Share, Timings
+from app.protocol.messages import Encoded, InferRequest, Share, Timings
 from app.telemetry.logging import RequestLog
 from app.telemetry.metrics import Metrics
 
@@ -27,7 +31,6 @@ _INFER = re.compile(r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+)
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,256}")
 # curl -d says that it sends a form. Inference changes no state, so it is safe to read that as JSON, and pleasant.
 _JSON_TYPES = (b"", b"application/json", b"application/x-www-form-urlencoded")
-_BINARY_TYPE = b"application/octet-stream"
 _JSON_LENGTH = oip.LENGTH_HEADER.encode()
 _TIMEOUT = b"x-request-timeout-ms"
 
@@ -50,6 +53,7 @@ class Head:
     headers: Mapping[bytes, bytes]
     """Names in lower case."""
     route: Route
+    caller: Caller
     request_id: bytes | None
     """As the client gave it."""
     timeout: float | None
@@ -95,7 +99,10 @@ class Call(msgspec.Struct, eq=False):
 class Inference:
     """Takes one request from any carrier and answers it through its callback."""
 
-    def __init__(self, dataplane: DataPlane, metrics: Metrics, log: RequestLog, max_body_bytes: int) -> None:
+    def __init__(
+        self, dataplane: DataPlane, access: Access, metrics: Metrics, log: RequestLog, max_body_bytes: int
+    ) -> None:
+        self.access = access
         self.max_body_bytes = max_body_bytes
         self._dataplane = dataplane
         self._clock = dataplane.clock
@@ -116,13 +123,15 @@ class Inference:
         wanted = compression.wanted(headers.get(b"accept-encoding", b""))
         if wanted is not None:
             found = _compressing(found, wanted)
-        return Head(method, path, headers, found, request_id, _timeout(headers), _json_length(headers))
+        caller = self.access.caller(headers)
+        return Head(method, path, headers, found, caller, request_id, _timeout(headers), _json_length(headers))
 
     def refuse(self, head: Head) -> Answer | None:
         """The answer to a request that is wrong by its head alone; None where its body is wanted."""
-        if head.method != "POST":
-            return self._refusal(head, MethodNotAllowed(f"{head.method} {head.path}: expected POST"))
         try:
+            self.access.identify(head.headers).check(Scope.INFER)
+            if head.method != "POST":
+                raise MethodNotAllowed(f"{head.method} {head.path}: expected POST")
             self._check(head)
         except BonsaiError as error:
             return self._refusal(head, error)
@@ -139,15 +148,18 @@ class Inference:
         """Infers. `respond` is called exactly once: at once, or later on the same thread; never after `cancel`.
 
         `received` is the instant, in seconds of the monotonic clock, at which the head was there; `peer` is whose
-        request it is.
+        request it is where no key says that.
         """
         call = Call(self, head, head.request_id or _fresh_id(), Timings(received, self._clock()), respond)
+        caller = head.caller
         try:
+            if caller.bucket is not None:
+                caller.bucket.take(received)
             request = call.request = head.route.decode(body, call.timings, head.json_length)
         except Exception as error:  # noqa: BLE001 - boundary: a body that breaks the parser breaks nothing else
             respond(self.fail(call, BonsaiError.of(error)))
             return call
-        request.client = peer
+        request.client = caller.name or peer
         if head.timeout is not None and request.timeout is None:
             request.timeout = head.timeout
         call.pending = self._dataplane.infer(request, call.finish)
@@ -169,7 +181,7 @@ class Inference:
         self._requests.answered(served.name, served.version, timings)
         if timings.encoded - timings.received >= self._log.threshold:
             self._write_log(call, 200, None, timings.total)
-        return Answer(200, _answer_headers(call, served, encoded), encoded.body)
+        return Answer(200, answer_headers(timings, call.request_id, served, encoded), encoded.body)
 
     def fail(self, call: Call, error: BonsaiError) -> Answer:
         """The answer of a call that failed."""
@@ -195,7 +207,7 @@ class Inference:
             raise Unsupported(f"{oip.LENGTH_HEADER}: expected none, {PREDICT} takes no binary tensors")
         media_type = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
         # tritonclient.http.aio says octet-stream of whatever it posts, also of JSON alone.
-        if media_type not in _JSON_TYPES and (media_type != _BINARY_TYPE or head.path == PREDICT):
+        if media_type not in _JSON_TYPES and (media_type != BINARY_TYPE or head.path == PREDICT):
             raise UnsupportedMedia(f"content-type: expected application/json, got {media_type.decode('latin-1')}")
         coding = _coding(headers)
         if coding != b"identity" and coding not in compression.CODINGS:
@@ -267,31 +279,3 @@ def _fresh_id() -> bytes:
 
 def _nobody(_: Answer) -> None:
     """Whoever refuses a head answers by itself."""
-
-
-def _answer_headers(call: Call, served: ServedModel, encoded: Encoded) -> bytes:
-    """Server-Timing (https://www.w3.org/TR/server-timing/) has durations in milliseconds."""
-    timings = call.timings
-    received, decoded, started = timings.received, timings.decoded, timings.started
-    computed, written, json_length = timings.computed, timings.encoded, encoded.json_length
-    lines = _template(served, json_length is None, encoded.coding) % (
-        1e3 * (decoded - received),
-        1e3 * (started - decoded),
-        1e3 * (computed - started),
-        1e3 * (written - computed),
-        1e3 * (written - received),
-        call.request_id,
-    )
-    return lines if json_length is None else b"%b: %d\r\n%b" % (_JSON_LENGTH, json_length, lines)
-
-
-@lru_cache
-def _template(served: ServedModel, is_json: bool, coding: bytes | None) -> bytes:
-    provider = served.provider.encode().replace(b"%", b"%%")
-    content = b"content-type: %b\r\n" % (b"application/json" if is_json else _BINARY_TYPE)
-    if coding is not None:
-        content += b"content-encoding: %b\r\n" % coding
-    return content + (
-        b"server-timing: decode;dur=%%.3f, queue;dur=%%.3f, compute;dur=%%.3f, encode;dur=%%.3f, total;dur=%%.3f\r\n"
-        b"x-model-version: %d\r\nx-execution-provider: %b\r\nx-request-id: %%b\r\n" % (served.version, provider)
-    )

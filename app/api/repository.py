@@ -7,7 +7,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 
-from app.api.admin import Admin
+from app.api.admin import admin
 from app.api.framing import TooLarge
 from app.errors import InvalidInput, Unsupported, clip
 from app.protocol.json_tensors import decode
@@ -54,9 +54,10 @@ class Unloaded(BaseModel):
     unload: Literal[True] = True
 
 
-def router(repository: Repository, admin: Admin, max_body_bytes: int) -> APIRouter:
+def router(repository: Repository, max_body_bytes: int) -> APIRouter:
     """/v2/repository/index and /v2/repository/models/{model}/load and /unload."""
     routes = APIRouter(prefix="/v2/repository", tags=["repository"])
+    administrators = [Depends(admin)]
 
     async def read(request: Request) -> bytes:
         """An absent body stands for an empty object."""
@@ -68,14 +69,14 @@ def router(repository: Repository, admin: Admin, max_body_bytes: int) -> APIRout
         asked = decode(_INDEX, body, "body")
         return [entry for entry in _entries(repository) if entry.state == "READY" or not asked.ready]
 
-    @routes.post("/models/{model}/load", dependencies=[Depends(admin)], openapi_extra=_document(_PARAMETERS))
+    @routes.post("/models/{model}/load", dependencies=administrators, openapi_extra=_document(_PARAMETERS))
     async def load(model: str, body: Annotated[bytes, Depends(read)]) -> Loaded:
         """Loads what is unloaded, failed, new or changed of a model, and answers once that is done."""
         _check_load(decode(_LOAD, body, "body"))
         await repository.load(model)
         return Loaded(name=model)
 
-    @routes.post("/models/{model}/unload", dependencies=[Depends(admin)], openapi_extra=_document(_PARAMETERS))
+    @routes.post("/models/{model}/unload", dependencies=administrators, openapi_extra=_document(_PARAMETERS))
     async def unload(model: str, body: Annotated[bytes, Depends(read)]) -> Unloaded:
         """Unloads every version of a model, until it is loaded by request or the server starts again."""
         _check_unload(decode(_LOAD, body, "body"))

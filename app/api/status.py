@@ -5,12 +5,13 @@ import math
 import msgspec
 import orjson
 
-from app.errors import BonsaiError, Unavailable
+from app.errors import BonsaiError, Unauthorized, Unavailable
 
 STATUS: dict[str, int] = {
     "bad_request": 400,
     "invalid_input": 400,
     "not_representable": 400,
+    "unauthorized": 401,
     "forbidden": 403,
     "not_found": 404,
     "method_not_allowed": 405,
@@ -18,6 +19,7 @@ STATUS: dict[str, int] = {
     "too_large": 413,
     "uri_too_long": 414,
     "unsupported_media": 415,
+    "rate_limited": 429,
     "headers_too_large": 431,
     "internal": 500,
     "execution_failed": 500,
@@ -58,9 +60,12 @@ def error_answer(status: int, message: str, headers: bytes = b"") -> Answer:
 
 
 def answer_to(error: BonsaiError, headers: bytes = b"") -> Answer:
-    """The answer to an error, with Retry-After (whole seconds) where coming back makes sense, and Allow."""
+    """The answer to an error, with Retry-After (whole seconds) where coming back makes sense, Allow, and
+    WWW-Authenticate (RFC 9110, section 15.5.2)."""
     if isinstance(error, Unavailable):
         headers += b"retry-after: %d\r\n" % math.ceil(error.retry_after)
     if isinstance(error, MethodNotAllowed):
         headers += b"allow: POST\r\n"
+    if isinstance(error, Unauthorized):
+        headers += b"www-authenticate: Bearer\r\n"
     return error_answer(STATUS[error.code], str(error), headers)

@@ -20,6 +20,8 @@ class Application:
 
     def __init__(self, parts: Parts, runner: asyncio.Runner) -> None:
         self.parts = parts
+        self.headers: dict[str, str] = {}
+        """Sent with every request."""
         self._runner = runner
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -35,13 +37,14 @@ class Application:
         return self.request("POST", path, content=content, headers=headers)
 
     async def ask(self, method: str, path: str, **content: Any) -> httpx.Response:
-        return await asked(self.parts.app, method, path, **content)
+        headers = self.headers | content.pop("headers", {})
+        return await asked(self.parts.app, method, path, headers=headers, **content)
 
 
 async def asked(app: Any, method: str, path: str, **content: Any) -> httpx.Response:
     """An ASGI application's answer; what it raises becomes its own answer, as on a server."""
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         return await client.request(method, path, **content)
 
 

@@ -169,7 +169,8 @@ def test_an_answer_is_one_write_with_every_header(connection: Connection) -> Non
     connection.state.default_headers = [(b"date", b"today"), (b"x-more", b"1")]
     connection.receive(request(b"now"))
     assert connection.transport.written == (
-        b"HTTP/1.1 200 OK\r\ndate: today\r\nx-more: 1\r\nx-test: 1\r\ncontent-length: 3\r\n\r\nnow"
+        b"HTTP/1.1 200 OK\r\ndate: today\r\nx-more: 1\r\nx-content-type-options: nosniff\r\nx-test: 1\r\n"
+        b"content-length: 3\r\n\r\nnow"
     )
     connection.state.default_headers = [(b"date", b"tomorrow")]
     connection.receive(request(b"now"))
@@ -182,7 +183,7 @@ def test_inference_gets_the_head_the_body_the_time_and_the_peer(connection: Conn
     connection.receive(request(b"one", target="/%70redict?q", X_Test="A"))
     (call,) = connection.calls
     assert (call.head.method, call.head.path, call.body, call.peer) == ("POST", "/predict", b"one", "10.0.0.7")
-    assert call.head.headers == {b"host": b"test", b"x-test": b"A", b"content-length": b"3"}
+    assert call.head.headers == {b"host": b"localhost", b"x-test": b"A", b"content-length": b"3"}
     assert before <= call.received <= time.monotonic()
 
 

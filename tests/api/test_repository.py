@@ -9,6 +9,7 @@ import pytest
 
 from tests import graphs
 from tests.api.application import Application, running
+from tests.keys import KEYS, WITH_KEY
 from tests.publishing import publish
 
 LOAD = "/v2/repository/models/m/load"
@@ -17,14 +18,15 @@ UNLOAD = "/v2/repository/models/m/unload"
 
 @pytest.fixture
 def application(models: Path, state: Path) -> Iterator[Application]:
-    """A model m with the versions 1 and 2, a model that cannot be loaded, and open doors; no look at the store but on
-    request."""
+    """A model m with the versions 1 and 2, a model that cannot be loaded, and a key that opens every door; no look at
+    the store but on request."""
     graph = graphs.linear(models.parent / "graph" / "model.onnx")
     for version in ("1", "2"):
         publish(models / "m" / version, graph, state / "graphs")
     (models / "broken").mkdir()
     (models / "broken" / "model.onnx").write_bytes(b"no graph")
-    with running(models, state, admin=True, poll_seconds=1e6) as application:
+    with running(models, state, keys=KEYS, poll_seconds=1e6) as application:
+        application.headers = WITH_KEY
         application.run(application.parts.repository.refresh())  # bare folders are taken at the second look
         yield application
 
@@ -137,16 +139,6 @@ def test_a_body_over_the_limit_is_413(models: Path, state: Path) -> None:
     with running(models, state, max_body_bytes=10) as application:
         assert application.post("/v2/repository/index", b'{"ready": true}').status_code == 413
         assert application.post("/v2/repository/index", b"{}        ").status_code == 200
-
-
-@pytest.mark.parametrize("path", [LOAD, UNLOAD])
-def test_the_doors_are_closed_unless_they_were_opened(models: Path, state: Path, path: str) -> None:
-    publish(models / "m" / "1", graphs.linear(models.parent / "graph" / "model.onnx"), state / "graphs")
-    with running(models, state) as application:
-        answer = application.post(path, b"no json")  # nothing of it is read
-        assert answer.status_code == 403
-        assert answer.json() == {"error": f"{path}: closed; the server has to be started with BONSAI_ADMIN=true"}
-        assert states(application) == {"m/1": "READY"}
 
 
 @pytest.mark.parametrize("header", ["Origin", "Sec-Fetch-Site"])

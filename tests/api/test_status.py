@@ -15,6 +15,7 @@ from tests.api.world import headers
 EXPECTED = {
     "InvalidInput": 400,
     "NotRepresentable": 400,
+    "Unauthorized": 401,
     "Forbidden": 403,
     "NotFound": 404,
     "TooLarge": 413,
@@ -25,6 +26,7 @@ EXPECTED = {
     "ManifestInvalid": 500,
     "Unsupported": 501,
     "Unavailable": 503,
+    "RateLimited": 429,
     "NotReady": 503,
     "Overloaded": 503,
     "Draining": 503,

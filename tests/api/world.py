@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from app.access.access import Access
 from app.api.asgi import InferenceDoor
 from app.api.inference import Call, Head, Inference, Route
 from app.api.status import Answer
@@ -63,12 +64,17 @@ class World:
     """An inference door, everything that it is joined to, and what it answered."""
 
     def __init__(
-        self, outcome: Callable[[InferRequest], Outcome | None] = answered, *, slow: float = 60.0, every: bool = False
+        self,
+        outcome: Callable[[InferRequest], Outcome | None] = answered,
+        *,
+        slow: float = 60.0,
+        every: bool = False,
+        access: Access | None = None,
     ) -> None:
         self.metrics = Metrics()
         self.dataplane = FakeDataPlane(outcome)
         log = RequestLog(every=every, slow_seconds=slow)
-        self.inference = Inference(self.dataplane, self.metrics, log, LIMIT)  # type: ignore[arg-type]
+        self.inference = Inference(self.dataplane, access or Access.unrestricted(), self.metrics, log, LIMIT)  # type: ignore[arg-type]
         self.answers: list[Answer] = []
 
     def handle(

@@ -15,6 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     "app.errors": set(),
     "app.telemetry": set(),
     "app.contract": {"app.errors"},
+    "app.access": {"app.contract", "app.errors"},
     "app.protocol": {"app.contract", "app.errors"},
     "app.batching": {"app.contract", "app.protocol.messages", "app.errors", "app.telemetry"},
     "app.runtime": {"app.contract", "app.protocol.messages", "app.errors", "app.telemetry"},
@@ -30,6 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     # The repository's state is read by the doors in READS_REPOSITORY alone.
     "app.api": {
         "app",
+        "app.access",
         "app.dataplane",
         "app.contract",
         "app.repository",
@@ -37,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
         "app.errors",
         "app.telemetry",
     },
-    "app.settings": {"app.contract", "app.errors"},
+    "app.settings": {"app.access", "app.contract", "app.errors"},
     "app.main": {"app"},
     "app.server": {"app"},
     "app.cli": {"app"},

@@ -2,7 +2,9 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -102,13 +104,22 @@ def test_error_codes() -> None:
     assert documented == STATUS
 
 
+def commands_of(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command by its words, also those of groups."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands_of(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", command
+
+
 def test_commands_and_options() -> None:
-    group = typer.main.get_command(commands)
-    names = {f"bonsai {name}" for name in group.commands}  # type: ignore[attr-defined]
-    assert {" ".join(cell.split()[:2]) for cell in first_cells("cli.md", r"`(bonsai [^`]*)`")} == names
+    named = dict(commands_of(typer.main.get_command(commands)))
+    words = {" ".join(re.findall(r"\b[a-z]+\b", cell)[1:]) for cell in first_cells("cli.md", r"`(bonsai [^`]*)`")}
+    assert words == named.keys()
     options = {
         (option, name)
-        for name, command in group.commands.items()  # type: ignore[attr-defined]
+        for name, command in named.items()
         for parameter in command.params
         for option in parameter.opts
         if option.startswith("--") and option != "--help"

@@ -15,7 +15,8 @@ SLOW = {"model": "slow", "version": "1"}
 ROWS = 256
 BODY = json.dumps({"inputs": [[1] * WIDTH] * ROWS}).encode()
 REQUEST = (
-    b"POST /predict HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(BODY)
+    b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    % len(BODY)
 ) + BODY
 
 

@@ -17,8 +17,9 @@ from tests.serving import Server, serving, wait_for
 CONNECTIONS = 48
 WIDTH = 512
 BODY = json.dumps({"inputs": [[0.5] * WIDTH]}).encode()
-HEAD = b"POST /predict HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(
-    BODY
+HEAD = (
+    b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    % len(BODY)
 )
 
 
@@ -85,7 +86,7 @@ def test_requests_under_way_are_answered_and_later_ones_refused(server: Server, 
 def test_a_body_that_is_still_arriving_is_waited_for(server: Server, connect: Connect) -> None:
     late, idle = connect(server), connect(server)
     late.sendall(HEAD + BODY[:100])
-    idle.sendall(b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n")
+    idle.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert b"200 OK" in idle.recv(4096)  # the loop has also read the head of `late`, which came first
     server.process.terminate()
     read_to_end(idle)  # an idle connection is closed at once: the drain has begun

@@ -26,8 +26,8 @@ TARGETS = {
     "/v2/models/fast": 405,
     "/v2/models/fast/infer/": 404,
     "/v2/models//infer": 404,
-    "http://test/predict": 200,
-    "http://user@other:80/predict?x": 200,
+    "http://localhost/predict": 200,
+    "http://localhost:80/predict?x": 200,
     "HTTP://test/nope": 404,
 }
 
@@ -81,6 +81,7 @@ STRANGE = {
     "no path, a query": ("PUT http://test?x HTTP/1.1", 405),
     "asterisk": ("OPTIONS * HTTP/1.1", 400),
     "authority": ("CONNECT test:80 HTTP/1.1", 400),
+    "somebody in the authority": ("POST http://localhost@evil.example/predict HTTP/1.1", 403),
     "no target": ("GET HTTP/1.1", 400),
     "relative": ("GET predict HTTP/1.1", 400),
     "another scheme": ("GET ftp://test/predict HTTP/1.1", 400),
@@ -95,6 +96,6 @@ STRANGE = {
 @only_protocol("stock uvicorn answers in text/plain, or fails on targets without a path")
 @pytest.mark.parametrize(("line", "status"), STRANGE.values(), ids=STRANGE)
 def test_a_strange_target_is_answered(line: str, status: int, carrier: Carrier, connect: Connect) -> None:
-    reply: Reply = connect(carrier).send(f"{line}\r\nHost: test\r\n\r\n".encode("latin-1")).reply()
+    reply: Reply = connect(carrier).send(f"{line}\r\nHost: localhost\r\n\r\n".encode("latin-1")).reply()
     assert reply.status == status
     assert reply.error

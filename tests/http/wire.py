@@ -127,7 +127,7 @@ def request(
     **headers: str,
 ) -> bytes:
     """A request. `_` in a header's name stands for `-`; with `chunks` the body goes in those."""
-    lines = [f"{method} {target} {version}", "Host: test"]
+    lines = [f"{method} {target} {version}", "Host: localhost"]
     lines += [f"{name.replace('_', '-')}: {text}" for name, text in headers.items()]
     if chunks is not None:
         lines.append("Transfer-Encoding: chunked")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from tests.keys import WITH_KEY
 from tests.serving import Server
 
 INPUTS = [
@@ -62,11 +63,11 @@ def test_the_index(client: httpx.Client, ready: bool) -> None:
 
 
 def test_unload_and_load(client: httpx.Client) -> None:
-    assert client.post("/v2/repository/models/held/unload").json() == {"name": "held", "unload": True}
+    assert client.post("/v2/repository/models/held/unload", headers=WITH_KEY).json() == {"name": "held", "unload": True}
     assert client.get("/v2/models/held/ready").status_code == 503
     entries = {entry["name"]: entry for entry in client.post("/v2/repository/index").json()}
     assert (entries["held"]["state"], entries["held"]["reason"]) == ("UNAVAILABLE", "unloaded")
-    assert client.post("/v2/repository/models/held/load").json() == {"name": "held", "load": True}
+    assert client.post("/v2/repository/models/held/load", headers=WITH_KEY).json() == {"name": "held", "load": True}
     assert client.get("/v2/models/held/ready").status_code == 200
 
 

@@ -11,6 +11,8 @@ triton = pytest.importorskip(
 )
 from tritonclient.utils import InferenceServerException  # noqa: E402
 
+from tests.keys import WITH_KEY  # noqa: E402
+
 A = np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.int32)
 B = np.array([[1, 1, 1, 1], [2, 2, 2, 2]], np.int32)
 WORDS = np.array([["", "ä€😀"], ["a b", "\0"]], object)
@@ -78,24 +80,32 @@ def test_get_model_repository_index(client: Any) -> None:
 
 
 def test_unload_model_and_load_model(client: Any) -> None:
-    client.unload_model("held")
+    client.unload_model("held", headers=WITH_KEY)
     assert not client.is_model_ready("held")
-    client.unload_model("held", unload_dependents=True)
-    client.load_model("held")
+    client.unload_model("held", headers=WITH_KEY, unload_dependents=True)
+    client.load_model("held", headers=WITH_KEY)
     assert client.is_model_ready("held")
 
 
 @pytest.mark.parametrize("call", ["load_model", "unload_model"])
 def test_to_load_or_unload_what_is_not_there_is_404(client: Any, call: str) -> None:
     with pytest.raises(InferenceServerException) as raised:
-        getattr(client, call)("cats")
+        getattr(client, call)("cats", headers=WITH_KEY)
     assert raised.value.status() == "404"
     assert raised.value.message() == "no model 'cats'"
 
 
+@pytest.mark.parametrize("call", ["load_model", "unload_model"])
+def test_to_load_or_unload_without_a_key_is_401(client: Any, call: str) -> None:
+    with pytest.raises(InferenceServerException) as raised:
+        getattr(client, call)("held")
+    assert raised.value.status() == "401"
+    assert client.is_model_ready("held")
+
+
 def test_load_model_with_a_config_of_its_own_is_501(client: Any) -> None:
     with pytest.raises(InferenceServerException) as raised:
-        client.load_model("held", config='{"max_batch_size": 8}')
+        client.load_model("held", headers=WITH_KEY, config='{"max_batch_size": 8}')
     assert raised.value.status() == "501"
 
 

@@ -13,6 +13,7 @@ aio = pytest.importorskip(
 )
 from tritonclient.utils import InferenceServerException  # noqa: E402
 
+from tests.keys import WITH_KEY  # noqa: E402
 from tests.wire.test_tritonclient import WORDS, A, B, both_ways, codings, given, triton, two  # noqa: E402
 
 # The client leaves answers of which it wants the status alone unread, and with them their connections.
@@ -68,9 +69,9 @@ def test_get_model_repository_index(play: Play[list[dict[str, str]]]) -> None:
 
 def test_unload_model_and_load_model(play: Play[list[bool]]) -> None:
     async def scenario(client: Any) -> list[bool]:
-        await client.unload_model("held")
+        await client.unload_model("held", headers=WITH_KEY)
         unloaded = await client.is_model_ready("held")
-        await client.load_model("held")
+        await client.load_model("held", headers=WITH_KEY)
         return [unloaded, await client.is_model_ready("held")]
 
     assert play(scenario) == [False, True]
