@@ -185,7 +185,7 @@ def _load_bare(open_session: OpenFile) -> Proven:
     signature = session.signature
     samples = invariance.samples(signature) if signature.batch_axis == 0 else []
     for inputs in samples:
-        if invariance.is_batch_invariant(session, inputs):
+        if invariance.is_batch_invariant(session, inputs) and invariance.needs_equal_rows(session, inputs):
             return Proven(session, signature, BARE_GRAPH, True, inputs)
     # Free first dimensions that are not proven to be rows need not even agree with each other.
     return Proven(session, signature.model_copy(update={"batch_axis": None}), BARE_GRAPH, False, None)

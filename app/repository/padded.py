@@ -8,7 +8,7 @@ from app.batching.padding import AXIS, Padding
 from app.contract.tensors import Signature, TensorSpec
 from app.errors import ExecutionFailed
 from app.protocol.messages import Array, Tensors
-from app.runtime.invariance import TOLERANCE
+from app.runtime.invariance import tolerance
 from app.runtime.session import Session
 
 logger = logging.getLogger("bonsai.repository")
@@ -63,5 +63,4 @@ def _same(alone: Array, together: Array, length: int | None) -> bool:
         return False
     if alone.dtype.kind != "f":
         return np.array_equal(alone, cut)
-    scale = max(1.0, float(np.abs(alone[np.isfinite(alone)]).max(initial=0.0)))
-    return np.allclose(alone, cut, rtol=0, atol=TOLERANCE * scale, equal_nan=True)
+    return np.allclose(alone, cut, rtol=0, atol=tolerance(alone), equal_nan=True)

@@ -29,9 +29,10 @@ def row_buckets(most_rows: int) -> tuple[int, ...]:
 
 
 def can_be_bound(signature: Signature) -> bool:
-    """Whether every shape is known but for the rows, and NumPy knows the elements."""
+    """Whether every shape is known but for the rows, NumPy knows the elements, and a node writes every output: of an
+    output that is an input itself, ONNX Runtime leaves the bound buffer as it is."""
     specs = (*signature.inputs, *signature.outputs)
-    return all(
+    return len({spec.name for spec in specs}) == len(specs) and all(
         spec.shape[:1] == (-1,) and -1 not in spec.shape[1:] and spec.datatype not in ("BYTES", "BF16")
         for spec in specs
     )

@@ -9,6 +9,8 @@ from app.runtime.session import Session
 
 ROWS = 4
 TOLERANCE = 1e-5
+_OF_SMALL_ANSWERS = 1e-3
+"""Of their scale. 1e-5 as it is would let a detector pass that finds nothing in made-up rows, whatever it does."""
 # Sizes tried for the free dimensions that are not the batch: some graphs want one step, others a whole window.
 _FREE_SIZES = (8, 1, 32)
 
@@ -24,7 +26,7 @@ def samples(signature: Signature) -> list[dict[str, Array]]:
 
 
 def is_batch_invariant(session: Session, inputs: Tensors) -> bool:
-    """Whether the rows of `inputs` get the same answers together and alone, within 1e-5 of the answers' scale.
+    """Whether the rows of `inputs` get the same answers together and alone, within `tolerance`.
 
     Fewer than two rows prove nothing.
     """
@@ -43,14 +45,35 @@ def is_batch_invariant(session: Session, inputs: Tensors) -> bool:
     )
 
 
+def needs_equal_rows(session: Session, inputs: Tensors) -> bool:
+    """Whether the first dimensions of all inputs are the same: the graph says so, or it cannot run with one row less of
+    any one input. Two encoders side by side can: they take as many texts and as many images as one likes."""
+    if session.rows_have_one_name:
+        return True
+    return not any(_runs(session, {**inputs, name: array[:-1]}) for name, array in inputs.items())
+
+
+def _runs(session: Session, inputs: Tensors) -> bool:
+    try:
+        session.run(inputs)
+    except ExecutionFailed:
+        return False
+    return True
+
+
+def tolerance(answers: Array) -> float:
+    """How far two runs' answers may be apart: 1e-5, more in proportion where their scale is above 1, and no more than a
+    thousandth of the scale where it is small."""
+    scale = float(np.abs(answers[np.isfinite(answers)]).max(initial=0.0))
+    return min(TOLERANCE * max(1.0, scale), _OF_SMALL_ANSWERS * scale)
+
+
 def _same(together: Array, alone: list[Array]) -> bool:
     if any(single.shape != (1, *together.shape[1:]) for single in alone):
         return False
     joined = np.concatenate(alone)
     if together.dtype.kind == "f":
-        finite = np.abs(joined[np.isfinite(joined)])
-        scale = max(1.0, float(finite.max(initial=0.0)))
-        return np.allclose(together, joined, rtol=0, atol=TOLERANCE * scale, equal_nan=True)
+        return np.allclose(together, joined, rtol=0, atol=tolerance(joined), equal_nan=True)
     return np.array_equal(together, joined)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime as ort
 
 from app.contract.tensors import DataType, InputSpec, OutputSpec, Signature, TensorSpec
-from app.errors import ExecutionFailed, LoadFailed
+from app.errors import ExecutionFailed, LoadFailed, clip
 from app.protocol.messages import DTYPES, Array, Column, Halt, Inputs
 from app.runtime import bfloat16
 from app.runtime.bound import BoundSession, can_be_bound
@@ -37,6 +37,7 @@ class Session:
         self._shrinks_at = math.inf
         self.provider = provider
         self.signature = _read_signature(session)
+        self.rows_have_one_name = _have_one_name(session)
         bfloat16.check(self.signature, provider)
         self._run = partial(bfloat16.run, session) if bfloat16.is_used(self.signature) else session.run
         self._outputs = [spec.name for spec in self.signature.outputs]
@@ -117,18 +118,40 @@ class Session:
 
 
 def _read_signature(session: ort.InferenceSession) -> Signature:
-    inputs = tuple(_read_spec(InputSpec, node) for node in session.get_inputs())
-    outputs = tuple(_read_spec(OutputSpec, node) for node in session.get_outputs())
+    """Raises LoadFailed where a request or an answer could not name every input and output."""
+    inputs = tuple(_read_spec(InputSpec, "input", node) for node in _named("inputs", session.get_inputs()))
+    outputs = tuple(_read_spec(OutputSpec, "output", node) for node in _named("outputs", session.get_outputs()))
     free = all(spec.shape[:1] == (-1,) for spec in (*inputs, *outputs))
     return Signature(inputs=inputs, outputs=outputs, batch_axis=0 if free else None)
 
 
-def _read_spec(kind: type[Spec], node: Any) -> Spec:
+def _have_one_name(session: ort.InferenceSession) -> bool:
+    """Whether the graph itself says that the first dimensions of its inputs are the same."""
+    inputs = session.get_inputs()
+    names = {node.shape[0] if node.shape else None for node in inputs}
+    return len(inputs) == 1 or (len(names) == 1 and all(names))
+
+
+def _named(role: str, nodes: list[Any]) -> list[Any]:
+    """The nodes, each of which has a name of its own."""
+    try:
+        described = [(node.name, node.shape) for node in nodes]  # dimensions have names too
+    except UnicodeDecodeError:
+        raise LoadFailed(f"{role}: expected names in UTF-8, got bytes that are not") from None
+    names = [name for name, _ in described]
+    if not names:
+        raise LoadFailed(f"{role}: expected at least one, got none")
+    if len(set(names)) < len(names):
+        raise LoadFailed(f"{role}: expected names that differ, got '{clip(max(names, key=names.count))}' twice")
+    return nodes
+
+
+def _read_spec(kind: type[Spec], role: str, node: Any) -> Spec:
     """Any dimension that is not an integer is free: names of dimensions are free text."""
     try:
         datatype = DataType.from_onnx(node.type)
     except LoadFailed as error:
-        raise LoadFailed(f"'{node.name}': {error}") from None
+        raise LoadFailed(f"{role} '{clip(node.name)}': {error}") from None
     shape = tuple(dim if isinstance(dim, int) and dim >= 0 else -1 for dim in node.shape)
     return kind(name=node.name, datatype=datatype, shape=shape)
 

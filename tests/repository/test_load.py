@@ -30,6 +30,7 @@ BARE: dict[str, tuple[Make, bool]] = {
     "dependent rows": (graphs.mean_over_rows, False),
     "one int8 scale": (made.dynamically_quantised, False),
     "a scalar input": (made.scaled, False),
+    "two encoders": (made.two_encoders, False),
     "a fixed batch": (lambda path: graphs.linear(path, rows=1), False),
     "another length than is tried": (lambda path: made.for_length(path, 5), False),
 }

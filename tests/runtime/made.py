@@ -83,6 +83,50 @@ def unknown_rank(path: Path) -> Path:
     return graphs.save(path, nodes, values[:1], values[1:])
 
 
+def no_inputs(path: Path) -> Path:
+    """Constants alone."""
+    nodes = [helper.make_node("Constant", [], ["y"], value_floats=[1.0, 2.0])]
+    return graphs.save(path, nodes, [], [graphs.tensor("y", [2])])
+
+
+def no_outputs(path: Path) -> Path:
+    return graphs.save(path, [helper.make_node("Neg", ["x"], ["y"])], [graphs.tensor("x", ["N", 4])], [])
+
+
+def output_twice(path: Path) -> Path:
+    nodes = [helper.make_node("Neg", ["x"], ["y"])]
+    return graphs.save(path, nodes, [graphs.tensor("x", ["N", 4])], [graphs.tensor("y", ["N", 4])] * 2)
+
+
+def no_utf8(path: Path) -> Path:
+    """An input whose name is no text."""
+    graphs.identity(path, TensorProto.FLOAT, name="12345")
+    path.write_bytes(path.read_bytes().replace(b"12345", b"\xff\xfe\xfd\xfc\xfb"))
+    return path
+
+
+def no_utf8_dimension(path: Path) -> Path:
+    """An input with a dimension whose name is no text."""
+    graphs.identity(path, TensorProto.FLOAT, ("12345", 4))
+    path.write_bytes(path.read_bytes().replace(b"12345", b"\xff\xfe\xfd\xfc\xfb"))
+    return path
+
+
+def input_is_output(path: Path) -> Path:
+    """x [N, 4] -> x itself, and y = -x."""
+    nodes = [helper.make_node("Neg", ["x"], ["y"])]
+    return graphs.save(
+        path, nodes, [graphs.tensor("x", ["N", 4])], [graphs.tensor("x", ["N", 4]), graphs.tensor("y", ["N", 4])]
+    )
+
+
+def two_encoders(path: Path) -> Path:
+    """texts [T, 4] -> their vectors [T, 4], and images [I, 3] -> theirs [I, 3]: as many of each as one likes."""
+    nodes = [helper.make_node("Neg", ["texts"], ["text"]), helper.make_node("Neg", ["images"], ["image"])]
+    inputs = [graphs.tensor("texts", ["T", 4]), graphs.tensor("images", ["I", 3])]
+    return graphs.save(path, nodes, inputs, [graphs.tensor("text", ["T", 4]), graphs.tensor("image", ["I", 3])])
+
+
 def scalars(path: Path) -> Path:
     """x and k, both without dimensions -> y = x * k, without dimensions too."""
     nodes = [helper.make_node("Mul", ["x", "k"], ["y"])]

@@ -58,6 +58,7 @@ UNBOUND: dict[str, Callable[[Path], Path]] = {
     "a free width": lambda path: graphs.identity(path, TensorProto.FLOAT, ("N", "T")),
     "one row always": lambda path: graphs.linear(path, rows=1),
     "a scalar input": made.scaled,
+    "an output that is an input": made.input_is_output,
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto
 
 from app.contract.tensors import DataType, InputSpec, OutputSpec, Signature
-from app.runtime.invariance import ROWS, is_batch_invariant, samples
+from app.runtime.invariance import ROWS, is_batch_invariant, needs_equal_rows, samples
 from tests import graphs
 from tests.runtime import made
 
@@ -57,6 +57,11 @@ def test_a_graph_whose_answers_depend_on_the_batch_is_caught(tmp_path: Path, mak
     assert not passes(make(tmp_path / "m" / "model.onnx"))
 
 
+@pytest.mark.parametrize("dependent", [False, True])
+def test_small_answers_prove_as_much_as_large_ones(tmp_path: Path, dependent: bool) -> None:
+    assert passes(faint(tmp_path / "m" / "model.onnx", dependent)) is not dependent
+
+
 @pytest.mark.parametrize("rows", [0, 1])
 def test_too_few_rows_prove_nothing(tmp_path: Path, rows: int) -> None:
     session = made.session_of(graphs.mean_over_rows(tmp_path / "m" / "model.onnx"))
@@ -68,6 +73,55 @@ def test_inputs_with_different_numbers_of_rows_prove_nothing(tmp_path: Path) -> 
     rows = np.ones((4, 4), np.float32)
     assert is_batch_invariant(session, {"x": rows, "z": rows})
     assert not is_batch_invariant(session, {"x": rows[:3], "z": rows})
+
+
+def faint(path: Path, dependent: bool) -> Path:
+    """x [N, 4] -> y [N, 4], less than a millionth in size: x, less the mean of all rows where `dependent`."""
+    nodes = [
+        graphs.helper.make_node("ReduceMean", ["x", "axes"], ["m"], keepdims=1),
+        graphs.helper.make_node("Sub", ["x", "m" if dependent else "zero"], ["d"]),
+        graphs.helper.make_node("Mul", ["d", "tiny"], ["y"]),
+    ]
+    weights = {
+        "axes": np.array([0], np.int64),
+        "zero": np.zeros(1, np.float32),
+        "tiny": np.array([1e-7], np.float32),
+    }
+    return graphs.save(path, nodes, [graphs.tensor("x", ["N", 4])], [graphs.tensor("y", ["N", 4])], **weights)
+
+
+def two_names(path: Path, operator: str) -> Path:
+    """x [N, 4] and z [M, 4] -> y, element by element."""
+    nodes = [graphs.helper.make_node(operator, ["x", "z"], ["y"])]
+    inputs = [graphs.tensor("x", ["N", 4]), graphs.tensor("z", ["M", 4])]
+    return graphs.save(path, nodes, inputs, [graphs.tensor("y", ["N", 4])])
+
+
+COMMON_ROWS: list[tuple[Callable[[Path], Path], bool]] = [
+    (graphs.linear, True),
+    (made.with_an_idle_input, False),
+    (made.two_encoders, False),
+    (lambda path: two_names(path, "Add"), True),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "common"), COMMON_ROWS, ids=["one input", "an idle input", "two encoders", "a sum of rows"]
+)
+def test_rows_are_common_unless_the_graph_runs_without_that(
+    tmp_path: Path, make: Callable[[Path], Path], common: bool
+) -> None:
+    session = made.session_of(make(tmp_path / "m" / "model.onnx"))
+    (inputs,) = samples(session.signature)
+    assert needs_equal_rows(session, inputs) is common
+
+
+def test_rows_are_common_where_the_graph_says_so(tmp_path: Path) -> None:
+    """Even of an input that is not used: its rows have the name of the others."""
+    nodes = [graphs.helper.make_node("Neg", ["x"], ["y"])]
+    inputs = [graphs.tensor(name, ["N", 4]) for name in ("x", "z")]
+    session = made.session_of(graphs.save(tmp_path / "m" / "model.onnx", nodes, inputs, [graphs.tensor("y", ["N", 4])]))
+    assert needs_equal_rows(session, samples(session.signature)[0])
 
 
 def signature(*specs: tuple[DataType, tuple[int, ...]]) -> Signature:

@@ -77,15 +77,20 @@ def test_an_operator_that_nobody_knows_is_refused_by_name(tmp_path: Path) -> Non
 
 
 UNSERVABLE: list[tuple[Callable[[Path], Path], str]] = [
-    (made.class_map, r"'y': type seq\(map\(int64,tensor\(float\)\)\) is not a tensor"),
-    (made.sequence, r"'y': type seq\(tensor\(float\)\) is not a tensor"),
-    (made.optional, r"'x': type optional\(tensor\(float\)\) is not a tensor"),
+    (made.class_map, r"^output 'y': type seq\(map\(int64,tensor\(float\)\)\) is not a tensor"),
+    (made.sequence, r"^output 'y': type seq\(tensor\(float\)\) is not a tensor"),
+    (made.optional, r"^input 'x': type optional\(tensor\(float\)\) is not a tensor"),
+    (made.no_inputs, "^inputs: expected at least one, got none$"),
+    (made.no_outputs, "^outputs: expected at least one, got none$"),
+    (made.output_twice, "^outputs: expected names that differ, got 'y' twice$"),
+    (made.no_utf8, "^inputs: expected names in UTF-8, got bytes that are not$"),
+    (made.no_utf8_dimension, "^inputs: expected names in UTF-8, got bytes that are not$"),
     (made.bfloat16_and_words, "BF16 inputs and outputs: expected no BYTES input beside them"),
 ]
 
 
 @pytest.mark.parametrize(("make", "said"), UNSERVABLE, ids=[make.__name__ for make, _ in UNSERVABLE])
-def test_types_that_cannot_be_served_are_refused_by_name(
+def test_what_a_request_cannot_carry_is_refused_by_name(
     tmp_path: Path, make: Callable[[Path], Path], said: str
 ) -> None:
     with pytest.raises(LoadFailed, match=said):
