@@ -5,13 +5,15 @@ INSTALL := $(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-versi
 INPUTS := pyproject.toml constraints.txt $(wildcard packaging/*)
 PYTEST := $(VENV)/bin/python -m pytest
 WIRE := .venv-wire
+FUZZ := .venv-fuzz
 
 export ORT_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
 RECIPE ?= digits
+SECONDS ?= 60
 
-.PHONY: help serve train test test-slow test-docker wire check format schema startup bench clean
+.PHONY: help serve train test test-slow test-docker wire fuzz check format schema startup bench clean
 
 help:  ## List the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -33,6 +35,10 @@ test-docker: $(VENV)/.test  ## The tests of the containers; they need a containe
 
 wire: $(WIRE)/.wire  ## The tests with Triton's and KServe's own clients, in an environment of their own
 	@$(WIRE)/bin/python -m pytest -q tests/wire
+
+fuzz: $(FUZZ)/.fuzz  ## Throw damaged requests at the server's code, in an environment of its own: make fuzz SECONDS=600
+	@$(FUZZ)/bin/python -P -m tests.fuzz run --seconds $(SECONDS)
+	@$(FUZZ)/bin/python -P -m tests.fuzz coverage
 
 check: $(VENV)/.test  ## Lint and check types
 	@$(VENV)/bin/ruff check --quiet .
@@ -86,4 +92,11 @@ $(WIRE)/.wire: $(INPUTS)
 	@$(PYTHON) -m venv $(WIRE)
 	@$(WIRE)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu]'
 	@$(WIRE)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --editable '.[cpu,wire]'
+	@touch $@
+
+$(FUZZ)/.fuzz: $(INPUTS)
+	@echo "installing the server and the fuzzer"
+	@$(PYTHON) -m venv $(FUZZ)
+	@$(FUZZ)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --only-binary atheris --constraint constraints.txt --editable '.[cpu,fuzz]' || \
+		{ echo "make fuzz needs a Python that atheris has a wheel for: https://pypi.org/project/atheris/#files" >&2; exit 1; }
 	@touch $@

@@ -61,6 +61,15 @@ def outer_sum(path: Path) -> Path:
     return save(path, nodes, [tensor("a", ["A", 2]), tensor("b", ["B", 2])], [tensor("y", ["A", "B"])])
 
 
+def sum_and_difference(path: Path) -> Path:
+    """a and b, INT32 [N, 4] -> sum and difference: Triton's model `simple`."""
+    nodes = [helper.make_node("Add", ["a", "b"], ["sum"]), helper.make_node("Sub", ["a", "b"], ["difference"])]
+    inputs, outputs = (
+        [tensor(name, ["N", 4], TensorProto.INT32) for name in names] for names in (("a", "b"), ("sum", "difference"))
+    )
+    return save(path, nodes, inputs, outputs)
+
+
 def mean_over_rows(path: Path) -> Path:
     """x [N, 4] -> y [N, 4] = x - mean of all rows: an answer depends on the rows beside it."""
     nodes = [

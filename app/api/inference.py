@@ -131,7 +131,7 @@ class Inference:
         try:
             self.access.identify(head.headers).check(Scope.INFER)
             if head.method != "POST":
-                raise MethodNotAllowed(f"{head.method} {head.path}: expected POST")
+                raise MethodNotAllowed(f"{head.method} {clip(head.path)}: expected POST")
             self._check(head)
         except BonsaiError as error:
             return self._refusal(head, error)
@@ -208,10 +208,11 @@ class Inference:
         media_type = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
         # tritonclient.http.aio says octet-stream of whatever it posts, also of JSON alone.
         if media_type not in _JSON_TYPES and (media_type != BINARY_TYPE or head.path == PREDICT):
-            raise UnsupportedMedia(f"content-type: expected application/json, got {media_type.decode('latin-1')}")
+            raise UnsupportedMedia(f"content-type: expected application/json, got {clip(media_type.decode('latin-1'))}")
         coding = _coding(headers)
         if coding != b"identity" and coding not in compression.CODINGS:
-            raise UnsupportedMedia(f"content-encoding: expected gzip, deflate or none, got {coding.decode('latin-1')}")
+            got = clip(coding.decode("latin-1"))
+            raise UnsupportedMedia(f"content-encoding: expected gzip, deflate or none, got {got}")
         length = headers.get(b"content-length", b"0")
         if not length.isdigit():
             raise InvalidInput.field("content-length", expected="a number", got=length.decode("latin-1"))

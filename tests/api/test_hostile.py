@@ -209,3 +209,23 @@ def test_a_deadline_that_has_passed_is_504_and_any_other_is_kept(
     answer = application.request("POST", INFER, json={"inputs": [GOOD], "parameters": parameters})
     assert answer.status_code == (504 if parameters == {"timeout": 1} else 200)
     assert lives_on(application)
+
+
+LONG = "x" * 60_000
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("POST", INFER, {"content-type": LONG}),
+        ("POST", INFER, {"content-encoding": LONG}),
+        ("GET", f"/v2/models/{LONG}/infer", {}),
+        ("GET", f"/{LONG}", {}),
+        ("DELETE", f"/v2/models/{LONG}", {}),
+    ],
+    ids=["content-type", "content-encoding", "a model's path", "no path", "no method"],
+)
+def test_what_is_endless_is_not_sent_back(
+    application: Application, method: str, path: str, headers: dict[str, str]
+) -> None:
+    assert message(application.request(method, path, headers=headers))

@@ -21,6 +21,7 @@ from app.api.framing import Unreadable
 from app.api.heads import Heads
 from app.api.http_protocol import HttpProtocol
 from app.api.status import Answer, answer_to, error_answer
+from tests.api.transport import FakeTransport
 from tests.http.wire import BODY, request
 
 LIMIT = 1000
@@ -73,45 +74,6 @@ class FakeInference:
         if self.calls[-1].body == b"now":
             self.calls[-1].answer()
         return self.calls[-1]
-
-
-class FakeTransport:
-    def __init__(self) -> None:
-        self.written = b""
-        self.unsent = 0
-        self.reading = True
-        self.end = ""
-
-    def get_extra_info(self, name: str) -> Any:
-        return {"peername": ("10.0.0.7", 99), "sockname": ("10.0.0.1", 80)}.get(name)
-
-    def write(self, data: bytes) -> None:
-        assert not self.end, f"written after {self.end}: {data!r}"
-        self.written += data
-
-    def get_write_buffer_size(self) -> int:
-        return self.unsent
-
-    def pause_reading(self) -> None:
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        self.reading = True
-
-    def is_closing(self) -> bool:
-        return self.end in ("close", "abort")
-
-    def can_write_eof(self) -> bool:
-        return True
-
-    def write_eof(self) -> None:
-        self.end = "eof"
-
-    def close(self) -> None:
-        self.end = self.end if self.end == "abort" else "close"
-
-    def abort(self) -> None:
-        self.end = "abort"
 
 
 class Connection:

@@ -20,6 +20,7 @@ STAGES = {
     "in a chunk": request(chunks=[BODY])[:-20],
     "between chunks": request(chunks=[BODY])[:-5],
     "in the body of another path": LIVE_WITH_BODY[:-5],
+    "in a body that FastAPI reads": request(b'{"ready": true}', target="/v2/repository/index")[:-5],
     "waiting for continue": request(Expect="100-continue")[: -len(BODY)],
     "in the next head": request() + request()[:40],
     "waiting for the answer": slow(1),

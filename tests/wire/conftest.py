@@ -2,11 +2,10 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from tests import graphs
 from tests.keys import DOCUMENT
@@ -16,22 +15,12 @@ from tests.serving import Server, serving
 KEYS = json.dumps(DOCUMENT | {"anonymous": {"scopes": ["infer"]}})
 
 
-def sum_and_difference(path: Path) -> Path:
-    """a and b, INT32 [N, 4] -> sum and difference: Triton's model `simple`."""
-    nodes = [helper.make_node("Add", ["a", "b"], ["sum"]), helper.make_node("Sub", ["a", "b"], ["difference"])]
-    inputs, outputs = (
-        [graphs.tensor(name, ["N", 4], TensorProto.INT32) for name in names]
-        for names in (("a", "b"), ("sum", "difference"))
-    )
-    return graphs.save(path, nodes, inputs, outputs)
-
-
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`simple` with two versions; `words` and `halves` give back x [N, 2] as y; `held` is there to be unloaded."""
     folder = tmp_path_factory.mktemp("wire")
     models, cache = folder / "models", folder / "cache"
-    simple = sum_and_difference(folder / "graphs" / "model.onnx")
+    simple = graphs.sum_and_difference(folder / "graphs" / "model.onnx")
     sample = {name: np.arange(32, dtype=np.int32).reshape(8, 4) for name in ("a", "b")}
     for version in ("1", "2"):
         publish(models / "simple" / version, simple, cache, sample)
