@@ -59,9 +59,12 @@ def serve(
 def check(folder: Annotated[Path, typer.Argument(help="A version folder, or a folder with a model.onnx.")]) -> None:
     """Load a model folder as the server would, and say what is wrong with it."""
     from app.repository.check import check as examine
+    from app.runtime import memory
     from app.runtime.graph_cache import GraphCache
 
-    findings = list(examine(folder, GraphCache(Settings.load().state / "graphs")))
+    settings = Settings.load()
+    memory.bound(settings.memory_mb)
+    findings = list(examine(folder, GraphCache(settings.state / "graphs")))
     for finding in findings:
         typer.echo(f"{finding.folder}: {'ok' if finding.ok else 'WRONG'}: {finding.text}", err=not finding.ok)
     if not all(finding.ok for finding in findings):

@@ -24,7 +24,7 @@ from app.dataplane import DataPlane
 from app.repository.repository import Repository
 from app.repository.store import FolderStore
 from app.repository.watcher import watch
-from app.runtime import providers
+from app.runtime import memory, providers
 from app.runtime.graph_cache import GraphCache
 from app.settings import Settings
 from app.telemetry.logging import RequestLog
@@ -57,6 +57,7 @@ def assemble(settings: Settings) -> Parts:
     where deployments.toml is wrong, InvalidInput where the state folder cannot be written.
     """
     providers.check_installation()
+    memory.bound(settings.memory_mb)
     metrics = Metrics()
     repository = Repository(
         FolderStore(settings.models, still_seconds=2 * settings.poll_seconds),

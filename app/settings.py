@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     """How often the model repository is looked at."""
     max_body_bytes: int = Field(default=16 << 20, ge=1)
     """Largest request body."""
+    memory_mb: int | None = Field(default=None, ge=64)
+    """What models may take of the memory, weights and runs together; by default three quarters of what there is."""
     read_seconds: float = Field(default=30.0, gt=0)
     """How long a request may take to arrive whole."""
     drain_seconds: int = Field(default=30, ge=1)

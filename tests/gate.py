@@ -14,6 +14,7 @@ class Gate:
     """A session whose runs stop until the test opens it, or until they are asked to halt."""
 
     provider = "none"
+    is_open_ended = False
 
     def __init__(self) -> None:
         self.opened = threading.Event()
@@ -35,6 +36,9 @@ class Gate:
         with self._lock:
             self._running -= 1
         return {"y": np.asarray(inputs["x"])}
+
+    def limit(self, most_seconds: float, most_bytes: int) -> None:
+        """Runs of a gate have no bounds."""
 
     def halt(self) -> None:
         self.halted.set()

@@ -10,6 +10,7 @@ import onnxruntime as ort
 from app.contract.manifest import FILENAME, Lineage, Manifest, Tolerance, Variant, digest
 from app.protocol.messages import Array
 from app.runtime.graph_cache import GraphCache
+from app.runtime.guard import Graph
 from app.runtime.providers import Placement
 from app.runtime.session import Session
 
@@ -22,7 +23,7 @@ def publish(folder: Path, graph: Path, cache: Path, sample: dict[str, Array] | N
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(graph.read_bytes())
     session = ort.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
-    signature = Session.load(graph, Placement(), 1, GraphCache(cache)).signature
+    signature = Session.load(Graph.open(graph), Placement(), 1, GraphCache(cache)).signature
     random = np.random.default_rng(1)
     inputs = sample or {
         spec.name: random.random([8 if dim == -1 else dim for dim in spec.shape]).astype(spec.datatype.numpy)

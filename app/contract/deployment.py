@@ -24,6 +24,10 @@ class Limits(Frozen):
     """How long the first request of a batch may wait for others, while an instance is free, in milliseconds."""
     max_padded_size: int = Field(default=8192, ge=1)
     """Rows times padded length of one run, of models whose inputs declare a pad value."""
+    max_run_ms: float = Field(default=60000.0, gt=0)
+    """How long one run may take, in milliseconds; then it is ended between two nodes of its graph."""
+    max_output_mb: int = Field(default=256, ge=1)
+    """Megabytes of all outputs of one run."""
     slo_ms: float | None = Field(default=None, gt=0)
     """Deadline of a request that names none, in milliseconds from its arrival."""
 

@@ -8,22 +8,22 @@ from app.batching.padding import Padding
 from app.contract.deployment import Deployment
 from app.contract.manifest import Manifest, Variant
 from app.contract.tensors import Signature, TensorSpec
-from app.errors import ExecutionFailed, LoadFailed
+from app.errors import ExecutionFailed, LoadFailed, clip
 from app.protocol.messages import Tensors
 from app.repository.padded import prove_padding
 from app.repository.store import BARE_GRAPH, VersionFolder
-from app.runtime import cpu, invariance, profile, weights
+from app.runtime import cpu, invariance, profile
 from app.runtime.bound import BoundSession, row_buckets
 from app.runtime.golden import Golden
 from app.runtime.graph_cache import GraphCache
+from app.runtime.guard import Graph
 from app.runtime.profile import Batch, Profile
 from app.runtime.providers import CUDA, Placement
 from app.runtime.session import Session
 
 Open = Callable[[int], Session]
 """Opens the graph with so many threads."""
-OpenFile = Callable[[str], Session]
-"""Opens a graph of the version."""
+OpenGraph = Callable[[Graph], Session]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,16 @@ class Proven:
 
     session: Session
     signature: Signature
-    variant: str
+    graph: Graph
     batchable: bool
     sample: Tensors | None
     """Inputs that the graph is known to take."""
     padding: Padding | None = None
+
+    @property
+    def variant(self) -> str:
+        """The graph's file."""
+        return self.graph.path.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +61,11 @@ def load(folder: VersionFolder, deployment: Deployment, cache: GraphCache) -> Lo
     placement = Placement(deployment.provider, deployment.device, deployment.allow_fallback, deployment.gpu_memory_mb)
     threads = _threads(deployment)
 
-    def open_session(file: str) -> Session:
-        return Session.load(folder.path / file, placement, threads, cache)
+    def open_session(graph: Graph) -> Session:
+        return Session.load(graph, placement, threads, cache)
 
-    proven = _load_manifested(folder, open_session) if folder.has_manifest else _load_bare(open_session)
-    graph = folder.path / proven.variant
+    proven = _load_manifested(folder, open_session) if folder.has_manifest else _load_bare(folder, open_session)
+    graph = proven.graph
 
     def with_threads(count: int) -> Session:
         return Session.load(graph, placement, count, cache)
@@ -76,15 +81,15 @@ def load(folder: VersionFolder, deployment: Deployment, cache: GraphCache) -> Lo
     proven = replace(proven, batchable=proven.batchable and bool(chosen.costs))
     if chosen.threads != threads:
         proven = replace(proven, session=with_threads(chosen.threads))
-    has_wide = chosen.wide_threads > 0 and weights.estimate(graph) <= deployment.wide_session_mb << 20
+    has_wide = chosen.wide_threads > 0 and graph.facts.weights <= deployment.wide_session_mb << 20
     wide = with_threads(chosen.wide_threads) if has_wide else None
-    if _takes_any_size(proven):
+    if takes_any_size(proven):
         for session in filter(None, (proven.session, wide)):
             session.return_memory()
     return Loaded(proven, chosen, wide, bound if proven.batchable else None)
 
 
-def _takes_any_size(proven: Proven) -> bool:
+def takes_any_size(proven: Proven) -> bool:
     """Whether a run may be as large as a body can be: `max_batch_rows` bounds the rows of a batch, nothing bounds any
     other free dimension."""
     bounded = 1 if proven.batchable else 0
@@ -113,7 +118,7 @@ def _batches(proven: Proven, most_rows: int) -> list[Batch]:
 def _bind(proven: Proven, batches: list[Batch]) -> BoundSession | None:
     """The session through row buckets, each of which has been run once: on a GPU the first run of a shape may take
     seconds. None on a CPU, where rows are not padded, and where not only the rows are free."""
-    if proven.session.provider != CUDA or not proven.batchable:
+    if proven.session.provider != CUDA or not proven.batchable or proven.session.is_open_ended:
         return None
     bound = proven.session.bound(row_buckets(batches[-1][0]))
     if bound is None:
@@ -143,7 +148,7 @@ def _choose(
     return chosen
 
 
-def _load_manifested(folder: VersionFolder, open_session: OpenFile) -> Proven:
+def _load_manifested(folder: VersionFolder, open_session: OpenGraph) -> Proven:
     manifest = Manifest.read(folder.path)
     _check_place(manifest, folder)
     manifest.verify(folder.path)
@@ -151,7 +156,7 @@ def _load_manifested(folder: VersionFolder, open_session: OpenFile) -> Proven:
     refusals = []
     for variant in manifest.variants:
         try:
-            return _prove(variant, manifest, golden, open_session)
+            return _prove(variant, manifest, folder.path, golden, open_session)
         except (LoadFailed, ExecutionFailed) as error:
             refusals.append(f"{variant.file}: {error}")
     raise LoadFailed("no variant can be served here: " + "; ".join(refusals))
@@ -165,30 +170,35 @@ def _check_place(manifest: Manifest, folder: VersionFolder) -> None:
         )
 
 
-def _prove(variant: Variant, manifest: Manifest, golden: Golden, open_session: OpenFile) -> Proven:
+def _prove(variant: Variant, manifest: Manifest, folder: Path, golden: Golden, open_session: OpenGraph) -> Proven:
     if missing := sorted(set(variant.requires) - cpu.flags()):
         raise LoadFailed(f"this CPU has no {', '.join(missing)}")
-    session = open_session(variant.file)
+    graph = Graph.open(folder / variant.file, manifest.files[variant.file].sha256)
+    for name in sorted(external.location for external in graph.facts.external):
+        if name not in manifest.files:
+            raise LoadFailed(f"manifest.json files: expected an entry for {clip(name)}, which holds weights, got none")
+    session = open_session(graph)
     _check_signature(manifest.signature, session.signature)
     golden.replay(session, variant.tolerance)
     if manifest.batch_axis is None:
-        return Proven(session, manifest.signature, variant.file, False, golden.inputs)
+        return Proven(session, manifest.signature, graph, False, golden.inputs)
     first = {name: array[: invariance.ROWS] for name, array in golden.inputs.items()}
     batchable = variant.batchable and invariance.is_batch_invariant(session, first)
     padding = prove_padding(session, manifest.signature, first) if batchable else None
-    return Proven(session, manifest.signature, variant.file, batchable, first, padding)
+    return Proven(session, manifest.signature, graph, batchable, first, padding)
 
 
-def _load_bare(open_session: OpenFile) -> Proven:
+def _load_bare(folder: VersionFolder, open_session: OpenGraph) -> Proven:
     """A graph without a manifest: served from its own signature, and batched only after the self-test."""
-    session = open_session(BARE_GRAPH)
+    graph = Graph.open(folder.path / BARE_GRAPH)
+    session = open_session(graph)
     signature = session.signature
     samples = invariance.samples(signature) if signature.batch_axis == 0 else []
     for inputs in samples:
         if invariance.is_batch_invariant(session, inputs) and invariance.needs_equal_rows(session, inputs):
-            return Proven(session, signature, BARE_GRAPH, True, inputs)
+            return Proven(session, signature, graph, True, inputs)
     # Free first dimensions that are not proven to be rows need not even agree with each other.
-    return Proven(session, signature.model_copy(update={"batch_axis": None}), BARE_GRAPH, False, None)
+    return Proven(session, signature.model_copy(update={"batch_axis": None}), graph, False, None)
 
 
 def _check_signature(declared: Signature, read: Signature) -> None:

@@ -14,7 +14,7 @@ from app.batching.runs import Runs
 from app.contract.deployment import Deployment
 from app.contract.tensors import TensorSpec
 from app.protocol.messages import Halt, InferRequest, Inputs, ServedModel, Tensors
-from app.repository.loading import Loaded
+from app.repository.loading import Loaded, takes_any_size
 from app.repository.store import VersionFolder
 from app.runtime.bound import EVERY_SIZE
 from app.runtime.instances import InlineInstance, InstanceGroup
@@ -46,6 +46,8 @@ class Model:
         self._profile = loaded.profile
         self._padding = proven.padding
         self._one_key = _has_one_shape(proven.signature.inputs) if proven.batchable else False
+        self._sessions = [session for session in (proven.session, loaded.wide) if session is not None]
+        self._may_be_inline = self._profile.is_inline and not (proven.session.is_open_ended or takes_any_size(proven))
         self._instances = self._start(deployment.instances)
         self._batcher = DynamicBatcher(
             _runs(loaded, isinstance(self._instances, InlineInstance), deployment.limits.max_batch_rows),
@@ -68,6 +70,8 @@ class Model:
         if (deployment.instances or self._profile.instances) != before.count:
             self._instances = self._start(deployment.instances)
         self.limits = deployment.limits
+        for session in self._sessions:
+            session.limit(self.limits.max_run_ms / 1000, self.limits.max_output_mb << 20)
         self._batcher.apply(deployment.limits, self._instances)
         if self._instances is not before:
             before.close()
@@ -89,7 +93,7 @@ class Model:
         self._metrics.forget()
 
     def _start(self, instances: int | None) -> InstanceGroup | InlineInstance:
-        if self._profile.is_inline and instances in (None, 1):
+        if self._may_be_inline and instances in (None, 1):
             return InlineInstance()
         name = f"{self.served.name}-{self.served.version}"
         return InstanceGroup(name, instances or self._profile.instances, self._loop.call_soon_threadsafe)

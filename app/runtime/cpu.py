@@ -5,15 +5,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-_CGROUPS = Path("/sys/fs/cgroup")
-_MEMBERSHIP = Path("/proc/self/cgroup")
+from app.runtime import cgroup
+
 _CPUINFO = Path("/proc/cpuinfo")
 
 
 def budget() -> int:
     """Threads that can run at once: the smaller of the affinity mask and the cgroup quota, at least 1."""
     allowed = len(os.sched_getaffinity(0))
-    quota = min(quotas(_CGROUPS, _MEMBERSHIP), default=float(allowed))
+    quota = min(quotas(cgroup.CGROUPS, cgroup.MEMBERSHIP), default=float(allowed))
     return max(1, min(allowed, int(quota)))
 
 
@@ -22,26 +22,10 @@ def quotas(cgroups: Path, membership: Path) -> Iterator[float]:
 
     See the kernel's Documentation/admin-guide/cgroup-v2.rst (cpu.max) and scheduler/sched-bwc.rst (cfs_quota_us).
     """
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:  # not Linux, or /proc is hidden
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            read, root = _quota_v2, cgroups
-        elif "cpu" in controllers.split(","):
-            read, root = _quota_v1, cgroups / "cpu"
-        else:
-            continue
-        # In a container the path may name a place outside its view; then only the root can be read.
-        inside = root / path.lstrip("/")
-        for folder in (inside, *inside.parents):
-            quota = read(folder)
-            if quota is not None:
-                yield quota
-            if folder == root:
-                break
+    for version, folder in cgroup.folders("cpu", cgroups, membership):
+        quota = _quota_v2(folder) if version == 2 else _quota_v1(folder)
+        if quota is not None:
+            yield quota
 
 
 def _quota_v2(folder: Path) -> float | None:

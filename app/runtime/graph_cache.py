@@ -15,9 +15,9 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from app.contract.manifest import digest
 from app.errors import InvalidInput
-from app.runtime import cpu, weights
+from app.runtime import cpu
+from app.runtime.guard import Graph
 from app.runtime.providers import Placement
 
 logger = logging.getLogger("bonsai.runtime")
@@ -42,14 +42,14 @@ class GraphCache:
             raise InvalidInput.field("state (BONSAI_STATE)", expected="a folder that can be written", got=str(folder))
         self._folder = folder
 
-    def open(self, graph: Path, placement: Placement, create: Create) -> ort.InferenceSession:
+    def open(self, graph: Graph, placement: Placement, create: Create) -> ort.InferenceSession:
         """A session of the graph, from its optimised copy where there is one; else it leaves one behind.
 
         A copy that is damaged or cannot be written costs time, never the model. Raises what `create` raises.
         """
         copy = self._folder / f"{_key(graph, placement)}.onnx"
         if not _fits_one_file(graph):
-            return create(graph, ort.SessionOptions())
+            return create(graph.path, ort.SessionOptions())
         if copy.is_file():
             options = ort.SessionOptions()
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -60,31 +60,31 @@ class GraphCache:
         try:
             return self._optimise(graph, copy, placement, create)
         except Exception as error:  # noqa: BLE001 - a full disk has as many classes; a broken graph raises again below
-            session = create(graph, ort.SessionOptions())
+            session = create(graph.path, ort.SessionOptions())
             logger.warning("no optimised graph is kept: %s", type(error).__name__)
             return session
 
-    def beside(self, graph: Path, placement: Placement, name: str) -> Path:
+    def beside(self, graph: Graph, placement: Placement, name: str) -> Path:
         """Where something that was found out about the graph on this host is kept."""
         return self._folder / f"{_key(graph, placement)}.{name}"
 
-    def _optimise(self, graph: Path, copy: Path, placement: Placement, create: Create) -> ort.InferenceSession:
+    def _optimise(self, graph: Graph, copy: Path, placement: Placement, create: Create) -> ort.InferenceSession:
         self._folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._folder, prefix=".") as aside:
             fresh = Path(aside) / "graph.onnx"
             options = ort.SessionOptions()
             options.optimized_model_filepath = str(fresh)
-            session = create(graph, options)
+            session = create(graph.path, options)
             if placement.asked in session.get_providers():  # a CPU session in CUDA's stead must not be kept for CUDA
                 fresh.replace(copy)
         return session
 
 
-def _key(graph: Path, placement: Placement) -> str:
-    parts = (digest(graph).sha256, ort.__version__, placement.provider, platform.machine(), *sorted(cpu.flags()))
+def _key(graph: Graph, placement: Placement) -> str:
+    parts = (graph.sha256, ort.__version__, placement.provider, platform.machine(), *sorted(cpu.flags()))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
-def _fits_one_file(graph: Path) -> bool:
+def _fits_one_file(graph: Graph) -> bool:
     """Whether the file is small and holds its own weights: weights elsewhere may change while the graph does not."""
-    return 0 < graph.stat().st_size <= LARGEST and weights.are_inside(graph)
+    return graph.facts.bytes <= LARGEST and not graph.facts.external

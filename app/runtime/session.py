@@ -13,16 +13,24 @@ import onnxruntime as ort
 from app.contract.tensors import DataType, InputSpec, OutputSpec, Signature, TensorSpec
 from app.errors import ExecutionFailed, LoadFailed, clip
 from app.protocol.messages import DTYPES, Array, Column, Halt, Inputs
-from app.runtime import bfloat16
+from app.runtime import bfloat16, memory
 from app.runtime.bound import BoundSession, can_be_bound
 from app.runtime.graph_cache import GraphCache
+from app.runtime.guard import Graph
 from app.runtime.providers import CUDA, Placement
+from app.runtime.watchdog import WATCHDOG
 
-ort.set_default_logger_severity(3)  # what it would warn of is checked here, and refused with a reason
+# What it would warn of is checked here, and refused with a reason; what fails is raised. An input must not write logs.
+ort.set_default_logger_severity(4)
 
 
 SHRINK_SECONDS = 10.0
 """Memory that a session has given back is fetched again by the next large run, so it gives back no more often."""
+
+LOAD_SECONDS = 60.0
+"""For a run while a model is proven and measured."""
+MOST_FOLDED = 1 << 30
+"""Bytes of one result that the optimiser may compute at load: ONNX Runtime's own default since 1.27."""
 
 Spec = TypeVar("Spec", bound=TensorSpec)
 
@@ -30,8 +38,12 @@ Spec = TypeVar("Spec", bound=TensorSpec)
 class Session:
     """A loaded graph. `run` may be called from several threads at once: they share the weights."""
 
-    def __init__(self, session: ort.InferenceSession, provider: str, device: int) -> None:
+    def __init__(self, session: ort.InferenceSession, provider: str, device: int, is_open_ended: bool = False) -> None:
         self._session = session
+        self.is_open_ended = is_open_ended
+        """How long a run takes may depend on the values of its inputs."""
+        self._most_seconds = LOAD_SECONDS
+        self._most_bytes: float = math.inf
         self._device = ("cuda", device) if provider == CUDA else ("cpu", 0)
         self._arenas = f"cpu:0;gpu:{device}" if provider == CUDA else "cpu:0"
         self._shrinks_at = math.inf
@@ -44,13 +56,13 @@ class Session:
         self._elements = {spec.name: (DTYPES[spec.datatype], spec.shape[1:]) for spec in self.signature.inputs}
 
     @classmethod
-    def load(cls, graph: Path, placement: Placement, threads: int, cache: GraphCache) -> "Session":
+    def load(cls, graph: Graph, placement: Placement, threads: int, cache: GraphCache) -> "Session":
         """Loads a graph with `threads` intra-op threads.
 
-        Raises LoadFailed where the graph is broken, the provider asked for is not there, or an input or output is
-        no tensor.
+        Raises LoadFailed where ONNX Runtime cannot load it, its files change meanwhile, the provider asked for is not
+        there, or an input or output is no tensor.
         """
-
+        most = memory.bound()
         providers = placement.providers(ort.get_available_providers())
         if len(providers) > 1:
             ort.preload_dlls()  # finds the CUDA and cuDNN wheels, which lie outside the loader's path
@@ -58,6 +70,9 @@ class Session:
         def create(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
             options.intra_op_num_threads = threads
             options.inter_op_num_threads = 1
+            options.add_session_config_entry(memory.SHARED_ARENA, "1")
+            most_folded = min(MOST_FOLDED, most // max(1, graph.nodes))  # together no more than the memory there is
+            options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(most_folded))
             options.log_severity_level = 4  # what a run raises is logged with the request it belongs to
             # Threads that spin after a run take the CPU from the event loop and from other models.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -69,20 +84,44 @@ class Session:
             raise
         except Exception as error:  # ORT raises a dozen unrelated classes; all of them mean: not this graph
             raise LoadFailed(
-                f"{graph.name}: ONNX Runtime cannot load it: {_without_paths(str(error), graph)}"
+                f"{graph.path.name}: ONNX Runtime cannot load it: {_without_paths(str(error), graph.path)}"
             ) from error
-        return cls(session, placement.check(session.get_providers()), placement.device)
+        graph.verify_unchanged()
+        return cls(session, placement.check(session.get_providers()), placement.device, graph.facts.is_open_ended)
 
     def run(self, inputs: Inputs, halt: Halt | None = None) -> dict[str, Array]:
         """All outputs by name. Blocking; releases the GIL; `halt` ends it between two nodes of the graph.
 
-        Raises ExecutionFailed.
+        Raises ExecutionFailed, also for a run that takes more time or makes more than `limit` allows. Without `halt`
+        the time is only watched where a graph is open-ended.
         """
+        if halt is None and not self.is_open_ended:
+            return self._run_to_its_end(inputs, None)
+        halt = halt or Halt()
+        watched = WATCHDOG.watch(halt, self._most_seconds)
+        try:
+            return self._run_to_its_end(inputs, halt)
+        except ExecutionFailed as error:
+            if not watched.rang:
+                raise
+            limit = f"{1000 * self._most_seconds:.0f} ms (max_run_ms)"
+            raise ExecutionFailed(f"the model took longer on this input than {limit}") from error
+        finally:
+            WATCHDOG.forget(watched)
+
+    def _run_to_its_end(self, inputs: Inputs, halt: Halt | None) -> dict[str, Array]:
         try:
             arrays = {name: self._array(name, column) for name, column in inputs.items()}
-            return dict(zip(self._outputs, self._run(self._outputs, arrays, self._options(halt)), strict=True))
+            outputs = dict(zip(self._outputs, self._run(self._outputs, arrays, self._options(halt)), strict=True))
         except Exception as error:  # the graph raised; its message may name nodes and files, so it goes to the log only
-            raise ExecutionFailed("the model failed on this input") from error
+            raise ExecutionFailed(_failure(error)) from error
+        if sum([array.nbytes for array in outputs.values()]) > self._most_bytes:
+            name, array = max(outputs.items(), key=lambda output: output[1].nbytes)
+            raise ExecutionFailed(
+                f"output '{name}': expected at most {self._most_bytes:.0f} bytes of all outputs (max_output_mb), "
+                f"got {array.nbytes}"
+            )
+        return outputs
 
     def _array(self, name: str, column: Column) -> Array:
         if not isinstance(column, list):
@@ -97,6 +136,11 @@ class Session:
         if not can_be_bound(self.signature):
             return None
         return BoundSession(self._session, self.signature, sizes, self._device, self.run)
+
+    def limit(self, most_seconds: float, most_bytes: int) -> None:
+        """From now on a run may take so long, and its outputs may have so many bytes."""
+        self._most_seconds = most_seconds
+        self._most_bytes = most_bytes
 
     def return_memory(self) -> None:
         """From now on one run in SHRINK_SECONDS, the first of them, gives the system back what runs have fetched and
@@ -154,6 +198,12 @@ def _read_spec(kind: type[Spec], role: str, node: Any) -> Spec:
         raise LoadFailed(f"{role} '{clip(node.name)}': {error}") from None
     shape = tuple(dim if isinstance(dim, int) and dim >= 0 else -1 for dim in node.shape)
     return kind(name=node.name, datatype=datatype, shape=shape)
+
+
+def _failure(error: Exception) -> str:
+    if "BFCArena" in str(error):  # it names the limit that was left, and says nothing else that a client may use
+        return "the model needed more memory for this input than there is (BONSAI_MEMORY_MB)"
+    return "the model failed on this input"
 
 
 def _without_paths(message: str, graph: Path) -> str:

@@ -29,6 +29,7 @@ import uvloop
 from app.protocol.messages import Halt, Inputs, Tensors
 from app.runtime.bound import EVERY_SIZE
 from app.runtime.graph_cache import GraphCache
+from app.runtime.guard import Graph
 from app.runtime.instances import InlineInstance, InstanceGroup
 from app.runtime.providers import Placement
 from app.runtime.session import Session
@@ -171,7 +172,7 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, widths in NETWORKS.items():
             graph = nets.mlp(Path(folder) / f"{name}.onnx", widths)
-            session = Session.load(graph, Placement(), 1, GraphCache(Path(folder)))
+            session = Session.load(Graph.open(graph), Placement(), 1, GraphCache(Path(folder)))
             bound = session.bound(EVERY_SIZE)
             assert bound is not None
             for rows in ROWS:

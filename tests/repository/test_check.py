@@ -9,6 +9,7 @@ from app.repository.check import Finding, check, listing
 from app.runtime.graph_cache import GraphCache
 from tests import graphs
 from tests.repository.shelf import Shelf
+from tests.runtime import made
 
 
 def findings(shelf: Shelf, folder: Path) -> list[Finding]:
@@ -77,3 +78,11 @@ def test_the_listing_reads_manifests_alone(shelf: Shelf) -> None:
     assert rows["bare", "1"] == ("(no manifest)", "model.onnx")
     assert rows["m", "1"] == ("classify", "model.onnx (fp32)")
     assert rows["m", "2"][0].startswith("manifest.json: the document:")
+
+
+def test_what_the_guard_refuses_is_a_finding(shelf: Shelf) -> None:
+    folder = shelf.bare("m", made.with_weights_beside)
+    (folder / "weights.bin").rename(folder.parent / "weights.bin")
+    (found,) = findings(shelf, folder)
+    assert not found.ok
+    assert found.text == "model.onnx: tensor 'w': external data 'weights.bin': expected a plain file, got none"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from app.contract.manifest import Tolerance
+from app.contract.manifest import Manifest, Tolerance
 from app.contract.tensors import DataType, InputSpec
 from app.errors import LoadFailed
 from app.runtime import cpu
@@ -261,3 +261,16 @@ def test_cuda_that_is_not_there_is_refused_for_every_variant(shelf: Shelf) -> No
     folder = shelf.publish("m", 1)
     assert "asked for CUDAExecutionProvider" in shelf.refusal(folder, provider="cuda")
     assert shelf.load(folder, provider="cuda", allow_fallback=True).proven.session.provider == "CPUExecutionProvider"
+
+
+def test_weights_beside_a_graph_need_a_digest_of_their_own(shelf: Shelf) -> None:
+    folder = shelf.publish("m", 1)
+    made.with_weights_beside(folder / "model.onnx")
+    shelf.amend(folder)
+    manifest = Manifest.read(folder)
+    assert "weights.bin" in manifest.files
+    files = {name: found for name, found in manifest.files.items() if name != "weights.bin"}
+    Manifest(**{**dict(manifest), "files": files}).write(folder)
+    assert "manifest.json files: expected an entry for weights.bin, which holds weights, got none" in shelf.refusal(
+        folder
+    )

@@ -16,9 +16,10 @@ from app.repository.loading import Loaded
 from app.repository.model import Model
 from app.repository.repository import Repository
 from app.repository.store import VersionFolder
+from app.runtime.instances import InlineInstance
 from app.runtime.profile import Profile
-from tests import graphs
-from tests.repository.shelf import PATIENCE, Shelf, ask, submit, submit_inputs
+from tests import bombs, graphs
+from tests.repository.shelf import PATIENCE, Make, Shelf, ask, submit, submit_inputs
 from tests.runtime import made
 
 
@@ -173,9 +174,13 @@ class Meeting:
     """A session whose runs wait until as many are under way as were announced."""
 
     provider = "none"
+    is_open_ended = False
 
     def __init__(self, runs: int) -> None:
         self._together = threading.Barrier(runs)
+
+    def limit(self, most_seconds: float, most_bytes: int) -> None:
+        """Its runs have no bounds."""
 
     def run(self, inputs: Tensors, _: Halt | None = None) -> Tensors:
         self._together.wait(PATIENCE)
@@ -192,6 +197,24 @@ def test_as_many_runs_are_under_way_as_there_are_instances(shelf: Shelf) -> None
         model = Model(folder, meeting, Deployment(instances=3), shelf.metrics, asyncio.get_running_loop())
         answers = await asyncio.gather(*(ask(model) for _ in range(3)))
         assert len(answers) == 3
+        await model.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("make", "is_inline"),
+    [(graphs.linear, True), (bombs.endless, False), (bombs.expanding, False), (graphs.pooled, False)],
+)
+def test_what_may_take_any_time_is_not_run_on_the_event_loop(shelf: Shelf, make: Make, is_inline: bool) -> None:
+    """However quick it was when it was measured."""
+    loaded = shelf.load(shelf.bare("m", make))
+    quick = replace(loaded, profile=Profile(1, 1, ((1, 1e-6),)))
+    folder = VersionFolder("m", 1, shelf.models / "m", ())
+
+    async def scenario() -> None:
+        model = Model(folder, quick, Deployment(), shelf.metrics, asyncio.get_running_loop())
+        assert isinstance(model._instances, InlineInstance) is is_inline
         await model.close()
 
     asyncio.run(scenario())

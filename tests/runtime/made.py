@@ -7,6 +7,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from app.runtime.graph_cache import GraphCache
+from app.runtime.guard import Graph
 from app.runtime.providers import Placement
 from app.runtime.session import Session
 from tests import graphs
@@ -14,7 +15,8 @@ from tests import graphs
 
 def session_of(graph: Path, cache: Path | None = None, threads: int = 1) -> Session:
     """A CPU session, with a graph cache beside the graph's folder unless told."""
-    return Session.load(graph, Placement(), threads, GraphCache(cache or graph.parent.parent / "graphs"))
+    kept = GraphCache(cache or graph.parent.parent / "graphs")
+    return Session.load(Graph.open(graph), Placement(), threads, kept)
 
 
 def save_with_operators(

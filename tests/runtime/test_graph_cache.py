@@ -16,6 +16,7 @@ from app.errors import InvalidInput, LoadFailed
 from app.protocol.messages import Array, Tensors
 from app.runtime import graph_cache
 from app.runtime.graph_cache import GraphCache
+from app.runtime.guard import Graph
 from app.runtime.providers import Placement
 from app.runtime.session import Session
 from tests import graphs
@@ -132,7 +133,7 @@ def test_a_copy_that_is_damaged_is_made_again(graph: Path, cache: Path, damage: 
 def test_a_state_folder_that_vanished_costs_time_not_the_model(graph: Path, cache: Path) -> None:
     remembered = GraphCache(cache)
     shutil.rmtree(cache)
-    session = Session.load(graph, Placement(), 1, remembered)
+    session = Session.load(Graph.open(graph), Placement(), 1, remembered)
     np.testing.assert_allclose(session.run(ROWS)["y"], ROWS["x"] @ made.weights_of(graph), rtol=1e-5)
 
 
@@ -148,7 +149,7 @@ def test_a_graph_that_cannot_be_loaded_leaves_nothing_behind(graph: Path, cache:
 def test_a_graph_optimised_for_the_cpu_is_not_kept_for_cuda(graph: Path, cache: Path, fallback: bool) -> None:
     placement = Placement("cuda", allow_fallback=fallback)
     try:
-        Session.load(graph, placement, 1, GraphCache(cache))
+        Session.load(Graph.open(graph), placement, 1, GraphCache(cache))
     except LoadFailed:
         assert kept(cache) == []
     on_cuda = set(kept(cache))
@@ -200,7 +201,8 @@ def test_every_provider_has_a_copy_of_its_own(graph: Path, cache: Path) -> None:
     placements = [Placement("cpu"), Placement("cuda")]
     for _ in range(2):
         opened = [
-            GraphCache(cache).open(graph, placement, partial(FakeSession, placement)).opened for placement in placements
+            GraphCache(cache).open(Graph.open(graph), placement, partial(FakeSession, placement)).opened
+            for placement in placements
         ]
     assert [path.read_text() for path in opened] == [placement.asked for placement in placements]
 

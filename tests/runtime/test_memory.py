@@ -9,7 +9,6 @@ from onnx import helper
 
 from app.protocol.messages import Halt
 from app.runtime import session as session_module
-from app.runtime import weights
 from app.runtime.session import SHRINK_SECONDS, Session
 from tests import graphs
 from tests.runtime import made
@@ -51,6 +50,14 @@ class Clock:
         monkeypatch.setattr(session_module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_kept(tmp_path: Path) -> None:
+    """All sessions of the process share one arena: what tests before have left in it goes back."""
+    session = made.session_of(graphs.linear(tmp_path / "before" / "model.onnx"))
+    session.return_memory()
+    session.run({"x": np.ones((1, 4), np.float32)})
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
@@ -82,15 +89,3 @@ def test_a_huge_run_after_a_quiet_time_gives_back_what_it_fetched_itself(tmp_pat
     before = held()
     run(session, HUGE)
     assert held() < before + 0.2 * FETCHED
-
-
-def test_the_estimate_of_weights_is_the_graph_and_where_they_lie_outside_all_that_is_beside_it(tmp_path: Path) -> None:
-    inside = graphs.linear(tmp_path / "inside" / "model.onnx", width=1000)
-    outside = made.with_weights_beside(tmp_path / "outside" / "model.onnx")
-    for graph in (inside, outside):
-        (graph.parent / "notes.txt").write_text("x" * 5000)
-        (graph.parent / "folder").mkdir()
-    assert weights.estimate(inside) == inside.stat().st_size > 12_000
-    assert weights.estimate(outside) == outside.stat().st_size + 4 * 3 * 4 + 5000
-    assert weights.are_inside(inside)
-    assert not weights.are_inside(outside)

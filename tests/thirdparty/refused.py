@@ -48,7 +48,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "no-inputs": (made.no_inputs, "inputs: expected at least one, got none"),
     "no-outputs": (made.no_outputs, "outputs: expected at least one, got none"),
     "output-twice": (made.output_twice, "outputs: expected names that differ, got 'y' twice"),
-    "no-utf8": (made.no_utf8, "inputs: expected names in UTF-8, got bytes that are not"),
+    "no-utf8": (made.no_utf8, "NodeProto.input is no UTF-8"),
     "foreign-operator": (foreign_operator, "Frobnicate"),
 }
 """By the name of their folder: how each is made, and what is said of it."""
