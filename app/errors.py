@@ -107,7 +107,7 @@ class Overloaded(Unavailable):
     def __init__(self, message: str, *, reason: str = "queue_full", retry_after: float = 1.0) -> None:
         super().__init__(message, retry_after=retry_after)
         self.reason = reason
-        """`queue_full`, or `deadline` where the answer would come too late."""
+        """`queue_full`, `deadline` where the answer would come too late, or `connections` where there are too many."""
 
 
 class Draining(Unavailable):

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import json
 import logging
+import resource
 import signal
 import socket
 import time
@@ -27,6 +28,10 @@ logger = logging.getLogger("bonsai")
 BACKLOG = 2048
 TICKS_BETWEEN_SWEEPS = 10
 """uvicorn ticks ten times a second."""
+OTHER_FILES = 256
+"""Open files of the process beside its connections."""
+PATIENCE_WHEN_FULL = 0.2
+"""The part of its time that a connection has to send or take something while no more fit in."""
 LONGEST_EXAMPLE = 500
 """Characters of a request that a person would still paste."""
 
@@ -55,7 +60,15 @@ class Server(uvicorn.Server):
     def __init__(self, parts: Parts, settings: Settings, url: str) -> None:
         heads = Heads()
         parts.inference.access.keyring.on_change(heads.clear)
-        http = partial(HttpProtocol, inference=parts.inference, heads=heads, read_seconds=settings.read_seconds)
+        self._max_connections = _allow_files(settings.max_connections)
+        self._haste = settings.read_seconds * (1 - PATIENCE_WHEN_FULL)
+        http = partial(
+            HttpProtocol,
+            inference=parts.inference,
+            heads=heads,
+            read_seconds=settings.read_seconds,
+            max_connections=self._max_connections,
+        )
         super().__init__(
             uvicorn.Config(
                 parts.app,
@@ -84,11 +97,17 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         if counter % TICKS_BETWEEN_SWEEPS == 0:
-            now = time.monotonic()
-            for connection in list(self.server_state.connections):
-                if isinstance(connection, HttpProtocol):
-                    connection.expire(now)
+            self._sweep()
         return await super().on_tick(counter)
+
+    def _sweep(self) -> None:
+        """Ends connections that have waited too long for their clients. While no more fit in that is sooner, so that
+        nobody is kept out by those who do nothing."""
+        connections = list(self.server_state.connections)
+        now = time.monotonic() + (self._haste if len(connections) >= self._max_connections else 0.0)
+        for connection in connections:
+            if isinstance(connection, HttpProtocol):
+                connection.expire(now)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._parts.dataplane.drain()
@@ -133,6 +152,21 @@ def _warn(keyring: Keyring, settings: Settings, host: str) -> None:
         logger.warning("whoever reaches this address may ask: there is no API key")
     elif settings.tls_certificate is None:
         logger.warning("API keys are sent in clear: serve TLS, or let a proxy do it")
+
+
+def _allow_files(connections: int) -> int:
+    """Has the system allow so many connections, and says how many of them it does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = connections + OTHER_FILES
+    granted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < granted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
+    allowed = max(1, granted - OTHER_FILES)
+    if allowed < connections:
+        logger.warning(
+            "%d connections at once instead of %d: the system allows %d open files", allowed, connections, hard
+        )
+    return allowed
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     """What models may take of the memory, weights and runs together; by default three quarters of what there is."""
     read_seconds: float = Field(default=30.0, gt=0)
     """How long a request may take to arrive whole."""
+    max_connections: int = Field(default=4096, ge=1)
+    """Connections at once."""
     drain_seconds: int = Field(default=30, ge=1)
     """How long the requests that were taken in may take after SIGTERM."""
     keys: Keys | None = None

@@ -16,4 +16,6 @@ DOCUMENT: dict[str, Any] = {
 KEYS = Keys.of(DOCUMENT)
 ENVIRONMENT = json.dumps(DOCUMENT)
 """As BONSAI_KEYS has it."""
+ONLY_ADMIN = json.dumps(DOCUMENT | {"anonymous": {"scopes": ["infer", "metrics"]}})
+"""The same, where only what changes the server takes a key."""
 WITH_KEY = {"X-API-Key": KEY}

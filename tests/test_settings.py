@@ -22,6 +22,7 @@ READ: dict[str, tuple[str, object]] = {
     "max_body_bytes": ("1024", 1024),
     "memory_mb": ("512", 512),
     "read_seconds": ("2.5", 2.5),
+    "max_connections": ("100", 100),
     "drain_seconds": ("5", 5),
     "keys": (json.dumps({"a": ENTRY}), Keys.of({"a": ENTRY})),
     "keys_file": ("/srv/keys.toml", Path("/srv/keys.toml")),
@@ -40,6 +41,7 @@ DEFAULTS = {
     "max_body_bytes": 16 * 1024 * 1024,
     "memory_mb": None,
     "read_seconds": 30.0,
+    "max_connections": 4096,
     "drain_seconds": 30,
     "keys": None,
     "keys_file": None,
@@ -140,6 +142,7 @@ WRONG: list[tuple[str, Any]] = [
     ("max_body_bytes", "64MB"),
     ("read_seconds", "0"),
     ("read_seconds", "-1"),
+    ("max_connections", "0"),
     ("drain_seconds", "0"),
     ("keys", "no json"),
     ("keys_file", ""),  # would be the current folder

@@ -93,6 +93,7 @@ class _Answering:
             watch.remove(self)
             if self._leaving is not None:
                 self._leaving.cancel()
+                self._leaving = None  # breaks a cycle: a large answer is freed at once
             call.cancel()
 
     def listen(self) -> None:

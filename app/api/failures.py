@@ -34,7 +34,9 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message = _HTTP_MESSAGES.get(error.status_code, error.detail)
     headers = "".join(f"{name.lower()}: {value}\r\n" for name, value in (error.headers or {}).items()).encode()
-    return response(error_answer(error.status_code, f"{request.method} {clip(request.url.path)}: {message}", headers))
+    return response(
+        error_answer(error.status_code, f"{clip(request.method)} {clip(request.url.path)}: {message}", headers)
+    )
 
 
 async def _validation_error(_: Request, error: Exception) -> Response:

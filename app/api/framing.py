@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from app.errors import BonsaiError
+from app.errors import BonsaiError, Overloaded
 
 MAX_CHUNKS = 64 << 10
 MAX_LINE = 4 << 10
@@ -52,6 +52,13 @@ class TooLarge(Unreadable):
 
     def __init__(self, limit: int, unit: str = "bytes") -> None:
         super().__init__(f"body: expected at most {limit} {unit}, got more")
+
+
+class TooManyConnections(Overloaded, Unreadable):
+    """A connection more than are held at once."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"connections: expected at most {limit} at once, got more", reason="connections")
 
 
 class Sized:

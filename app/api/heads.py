@@ -14,10 +14,17 @@ MAX_HEADERS = 256
 MAX_TARGET = 8 << 10
 END_OF_HEAD = b"\r\n\r\n"
 
-ONCE = (b"host", b"content-length", b"transfer-encoding")
+ONCE = (
+    b"host",
+    b"content-length",
+    b"transfer-encoding",
+    b"content-type",
+    b"content-encoding",
+    b"inference-header-content-length",
+)
 """Headers that, sent twice, make a request look like another one to the next server."""
 
-_VERSION = re.compile(rb"(?:\r\n)*[^\r\n]+ HTTP/(1\.[01])\r\n")
+_VERSION = re.compile(rb"(?:\r\n)*[^ \r\n]+ [^ \r\n]+ HTTP/(1\.[01])\r\n")
 _AUTHORITY = re.compile(rb"https?://([^/?#]+)", re.IGNORECASE)
 
 
@@ -88,6 +95,8 @@ class HeadReader:
         """The headers by name; of one that was sent twice the last counts. An absolute target names the host: RFC 9112,
         section 3.2.2."""
         fields = dict(self.headers)
+        if b"host" not in fields and self.version == b"1.1":
+            raise Unreadable("host: expected one, as HTTP/1.1 demands, got none")
         whole = _AUTHORITY.match(self.url)
         authority = whole and whole[1]
         if len(fields) < len(self.headers):

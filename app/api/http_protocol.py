@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from app.api.direct import CLOSE, STAY, Direct, written
 from app.api.doorkeeper import NO_SNIFFING
-from app.api.framing import Body, Sized, TooLarge, TooSlow, Unreadable, body_of
+from app.api.framing import Body, Sized, TooLarge, TooManyConnections, TooSlow, Unreadable, body_of
 from app.api.heads import END_OF_HEAD, HeadReader, Heads
 from app.api.inference import Inference
 from app.api.status import Answer
@@ -26,12 +26,14 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
-    def __init__(self, *, inference: Inference, heads: Heads, read_seconds: float, **uvicorn: Any) -> None:
+    def __init__(
+        self, *, inference: Inference, heads: Heads, read_seconds: float, max_connections: int, **uvicorn: Any
+    ) -> None:
         """`heads` is the server's; a request must come whole within `read_seconds`."""
         super().__init__(**uvicorn)
         self._inference = inference
         self._heads = heads
-        self._read_seconds = read_seconds
+        self._read_seconds, self._max_connections = read_seconds, max_connections
         self._peer = ""
         self._dated: list[tuple[bytes, bytes]] = []
         self._common_headers = b""
@@ -48,8 +50,10 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._peer = self.client[0] if self.client else ""
-        self._idle = True
+        self._idle = len(self.connections) <= self._max_connections
         self._deadline = time.monotonic() + self._read_seconds
+        if not self._idle:
+            self._reject(TooManyConnections(self._max_connections))
 
     def data_received(self, data: bytes) -> None:
         now = time.monotonic()
@@ -75,8 +79,7 @@ class HttpProtocol(HttpToolsProtocol):
         return self._half_closed
 
     def connection_lost(self, exc: Exception | None) -> None:
-        direct, self._direct = self._direct, None
-        self._unread = b""
+        direct, self._direct, self._unread = self._direct, None, b""
         super().connection_lost(exc)
         if direct is not None and direct.call is not None:
             direct.call.cancel()
@@ -131,8 +134,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _is_busy(self) -> bool:
         """A request is under way, or waits for room to write its answer."""
-        waits = self._unread and self.flow.write_paused
-        return self._direct is not None or self._cycle is not None or bool(waits)
+        return self._direct is not None or self._cycle is not None or bool(self._unread and self.flow.write_paused)
 
     def _read(self) -> None:
         """Goes as far as it can with what has arrived."""

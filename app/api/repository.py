@@ -33,6 +33,7 @@ class LoadBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _INDEX = msgspec.json.Decoder(IndexBody)
 _LOAD = msgspec.json.Decoder(LoadBody)
+_CONFIG = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class VersionEntry(BaseModel):
@@ -94,8 +95,11 @@ def _entries(repository: Repository) -> Iterator[VersionEntry]:
 
 
 def _check_load(body: LoadBody) -> None:
-    """Raises Unsupported for a model that comes with the request: models come from the repository alone."""
-    for name in body.parameters:
+    """Raises Unsupported for a model that comes with the request: models come from the repository alone; InvalidInput
+    for what would be wrong anywhere."""
+    for name, value in body.parameters.items():
+        if name == "config":
+            decode(_CONFIG, str(value).encode(), "parameters.config")
         if name == "config" or name.startswith("file:"):
             raise Unsupported(f"parameters.{clip(name)}: expected none, models are loaded as the repository has them")
         raise InvalidInput.field(f"parameters.{name}", expected="no such parameter", got="one")

@@ -116,13 +116,17 @@ class _Join:
             return
         self._answers[index] = outcome.arrays()
         if len(self._answers) == len(self._whole.parts):
-            self._answer(self._whole, self._joined())
+            self._end(self._joined())
 
     def _fail(self, error: BonsaiError) -> None:
         for part in self._whole.parts:
             if not part.done:
                 self._withdraw(part)
-        self._answer(self._whole, error)
+        self._end(error)
+
+    def _end(self, outcome: Outcome) -> None:
+        self._whole.parts = ()  # breaks a cycle: inputs and outputs are freed at once, not when Python looks for some
+        self._answer(self._whole, outcome)
 
     def _joined(self) -> Outcome:
         answers = [self._answers[index] for index in range(len(self._whole.parts))]

@@ -272,6 +272,7 @@ class DynamicBatcher:
         entry.inputs = NOTHING
         if entry.parts:
             stages = [self._withdraw(part) for part in entry.parts if not part.done]
+            entry.parts = ()  # breaks a cycle, as an answer does
             return max(stages, key=STAGES.index, default="queue")
         if self._waiting.remove(entry):
             return "queue"

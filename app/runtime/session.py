@@ -1,6 +1,7 @@
 """A session: one graph on one execution provider."""
 
 import math
+import re
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -24,6 +25,8 @@ from app.runtime.watchdog import WATCHDOG
 ort.set_default_logger_severity(4)
 
 
+_SOURCES = re.compile(r"/\S+\.(?:cc|h):\d+ (?:.*?\)(?: const)? (?=[A-Z\"']))?")
+"""Where in its C++ sources ONNX Runtime raised."""
 SHRINK_SECONDS = 10.0
 """Memory that a session has given back is fetched again by the next large run, so it gives back no more often."""
 
@@ -207,4 +210,5 @@ def _failure(error: Exception) -> str:
 
 
 def _without_paths(message: str, graph: Path) -> str:
-    return message.replace(str(graph), graph.name).replace(str(graph.parent), ".")
+    plain = _SOURCES.sub("", message.replace(str(graph), graph.name).replace(str(graph.parent), "."))
+    return " ".join(plain.split())

@@ -79,7 +79,7 @@ class FakeInference:
 class Connection:
     """A protocol, and everything that it is joined to."""
 
-    def __init__(self, known: Heads | None = None) -> None:
+    def __init__(self, known: Heads | None = None, max_connections: int = 1) -> None:
         async def application(scope: Any, receive: Any, send: Any) -> None:
             raise AssertionError("passed on")
 
@@ -91,6 +91,7 @@ class Connection:
             inference=self.inference,  # type: ignore[arg-type]
             heads=self.heads,
             read_seconds=10.0,
+            max_connections=max_connections,
             config=uvicorn.Config(application, interface="asgi3", ws="none", log_config=None),
             server_state=self.state,
             app_state={},
@@ -444,6 +445,7 @@ def test_what_cannot_be_read_is_told_by_inference_once(
 LEANT_ON = {
     "client",
     "cycle",
+    "connections",
     "flow",
     "loop",
     "on_body",
@@ -510,3 +512,14 @@ def test_the_parts_of_uvicorn_that_are_used_are_there() -> None:
         "should_keep_alive",
         "should_upgrade",
     }
+
+
+def test_a_connection_over_the_limit_is_refused_before_it_says_anything() -> None:
+    connection = Connection(max_connections=0)
+    assert connection.statuses() == [503]
+    assert b"retry-after: 1\r\n" in connection.transport.written
+    assert connection.transport.end == "eof"
+    connection.receive(request())
+    assert connection.calls == []
+    connection.expire(3)
+    assert connection.transport.end == "abort"

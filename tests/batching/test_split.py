@@ -1,10 +1,14 @@
 """Requests larger than a batch: split, run in parts, answered as one."""
 
+import gc
+import weakref
+
+import numpy as np
 import pytest
 
 from app.batching.batch import Entry
 from app.errors import DeadlineExceeded, ExecutionFailed
-from app.protocol.messages import Array, Inputs
+from app.protocol.messages import Array, Inputs, Outputs, Share, Timings
 from tests.batching.models import Model, breaks_on, plus_half
 from tests.batching.world import World
 
@@ -180,3 +184,33 @@ def test_the_rows_of_one_client_s_split_request_do_not_keep_another_client_waiti
     world.submit(2, client="b")
     world.drain()
     assert world.batches()[1] == [2]
+
+
+@pytest.mark.parametrize("last", ["answered", "failed"])
+def test_a_split_request_leaves_nothing_to_the_garbage_collector(last: str) -> None:
+    """It is large: what it takes must not stay until Python looks for cycles."""
+    made: list[weakref.ref[Array]] = []
+
+    def play() -> None:
+        outcomes: list[object] = []
+        entry = Entry({"x": np.zeros((4, 1))}, 4, "k", outcomes.append, Timings(0.0))
+        first, second = entry.split(2, lambda whole, outcome: whole.reply(outcome), lambda part: None)
+        outputs = np.ones((2, 1))
+        made.append(weakref.ref(outputs))
+        first.reply(Share(Outputs({"y": outputs})))
+        second.reply(ExecutionFailed("no") if last == "failed" else Share(Outputs({"y": np.ones((2, 1))})))
+        assert len(outcomes) == 1
+
+    gc.disable()
+    try:
+        play()
+        assert made[0]() is None
+    finally:
+        gc.enable()
+
+
+def test_a_split_request_that_is_cancelled_lets_go_of_its_parts() -> None:
+    world = World(max_batch_rows=2)
+    entry = world.submit(8).entry
+    entry.cancel()
+    assert entry.parts == ()

@@ -2,15 +2,18 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import numpy as np
 
+from tests import graphs
 from tests.digits import held_out, logits
 from tests.metrics import value
-from tests.serving import Server
+from tests.serving import Server, serving
 
 CLIENTS = 64
+IMAGE = {"name": "image", "shape": [1, 8, 8], "datatype": "FP32", "data": [0.0] * 64}
 ROUNDS = 6
 
 
@@ -109,3 +112,21 @@ def test_the_server_describes_itself(digits_server: Server) -> None:
     for path in ("/v2/models/cats", "/v2/models/digits/versions/7", "/v2/models/digits/versions/x/ready"):
         assert get(path).status_code == 404, path
         assert list(get(path).json()) == ["error"]
+
+
+def test_an_empty_batch_is_answered_with_empty_outputs(digits_server: Server) -> None:
+    answer = digits_server.predict([])
+    assert answer.status_code == 200
+    assert answer.json()["outputs"] == {"logits": []}
+    assert answer.json()["predictions"] == []
+    tensor = IMAGE | {"shape": [0, 8, 8], "data": []}
+    answer = httpx.post(f"{digits_server.url}/v2/models/digits/infer", json={"inputs": [tensor]})
+    assert answer.json()["outputs"] == [{"name": "logits", "shape": [0, 10], "datatype": "FP32", "data": []}]
+
+
+def test_free_dimensions_that_are_no_rows_are_served_as_plain_onnx_runtime_would(models: Path) -> None:
+    graphs.outer_sum(models / "outer" / "1" / "model.onnx")
+    with serving(models) as server:
+        answer = server.predict({"a": [[1, 2], [3, 4], [5, 6]], "b": [[1, 0], [0, 1]]})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["outputs"]["y"] == [[1, 2], [3, 4], [5, 6]]

@@ -13,6 +13,9 @@ LENGTH = f"Content-Length: {len(BODY)}"
 
 
 def raw(*lines: str, body: bytes = BODY, line: str = "POST /predict HTTP/1.1") -> bytes:
+    """A request with a Host, which HTTP/1.1 demands."""
+    if not any(text.lower().startswith("host:") for text in lines):
+        lines = (*lines, "Host: a")
     return "\r\n".join([line, *lines, "\r\n"]).encode("latin-1") + body
 
 

@@ -1,6 +1,5 @@
 """One server process with small models, for every client."""
 
-import json
 from collections.abc import Iterator
 
 import numpy as np
@@ -8,11 +7,9 @@ import pytest
 from onnx import TensorProto
 
 from tests import graphs
-from tests.keys import DOCUMENT
+from tests.keys import ONLY_ADMIN
 from tests.publishing import publish
 from tests.serving import Server, serving
-
-KEYS = json.dumps(DOCUMENT | {"anonymous": {"scopes": ["infer"]}})
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +25,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     graphs.identity(models / "halves" / "model.onnx", TensorProto.FLOAT16, ("N", 2))
     graphs.identity(models / "held" / "model.onnx", TensorProto.FLOAT, ("N", 2))
     state = str(folder / "state")
-    with serving(models, BONSAI_STATE=state, BONSAI_KEYS=KEYS, BONSAI_MAX_BODY_BYTES="1000000") as server:
+    with serving(models, BONSAI_STATE=state, BONSAI_KEYS=ONLY_ADMIN, BONSAI_MAX_BODY_BYTES="1000000") as server:
         for name in ("words", "halves", "held"):
             server.wait_until(f"/v2/models/{name}/ready")
         yield server
