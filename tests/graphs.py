@@ -133,3 +133,13 @@ def slow(path: Path, repeats: int = 200, size: int = 512) -> Path:
     names = ["x", *(f"h{index}" for index in range(repeats - 1)), "y"]
     nodes = [helper.make_node("MatMul", [names[i], "w"], [names[i + 1]]) for i in range(repeats)]
     return save(path, nodes, [tensor("x", ["N", size])], [tensor("y", ["N", size])], w=weights)
+
+
+def recognises(path: Path, content: bytes, shape: Shape = ("N",)) -> Path:
+    """x, strings of any bytes -> y BOOL: whether one is this, to the byte."""
+    known = helper.make_tensor("known", TensorProto.STRING, [1], [content])
+    inputs, outputs = [tensor("x", shape, TensorProto.STRING)], [tensor("y", shape, TensorProto.BOOL)]
+    graph = helper.make_graph([helper.make_node("Equal", ["x", "known"], ["y"])], "graph", inputs, outputs, [known])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    return path

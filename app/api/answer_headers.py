@@ -5,7 +5,6 @@ from functools import lru_cache
 from app.protocol.messages import Encoded, ServedModel, Timings
 from app.protocol.oip import LENGTH_HEADER
 
-BINARY_TYPE = b"application/octet-stream"
 _JSON_LENGTH = LENGTH_HEADER.encode()
 
 
@@ -13,7 +12,7 @@ def answer_headers(timings: Timings, request_id: bytes, served: ServedModel, enc
     """Header lines. Server-Timing (https://www.w3.org/TR/server-timing/) has durations in milliseconds."""
     received, decoded, started = timings.received, timings.decoded, timings.started
     computed, written, json_length = timings.computed, timings.encoded, encoded.json_length
-    lines = _template(served, json_length is None, encoded.coding) % (
+    lines = _template(served, encoded.media_type, encoded.coding) % (
         1e3 * (decoded - received),
         1e3 * (started - decoded),
         1e3 * (computed - started),
@@ -25,9 +24,9 @@ def answer_headers(timings: Timings, request_id: bytes, served: ServedModel, enc
 
 
 @lru_cache
-def _template(served: ServedModel, is_json: bool, coding: bytes | None) -> bytes:
+def _template(served: ServedModel, media_type: bytes, coding: bytes | None) -> bytes:
     provider = served.provider.encode().replace(b"%", b"%%")
-    content = b"content-type: %b\r\n" % (b"application/json" if is_json else BINARY_TYPE)
+    content = b"content-type: %b\r\n" % media_type
     if coding is not None:
         content += b"content-encoding: %b\r\n" % coding
     return content + (

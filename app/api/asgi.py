@@ -32,7 +32,7 @@ class InferenceDoor:
         inference.access.keyring.on_change(self._heads.clear)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        known = (scope.get("method"), scope.get("path"), *scope.get("headers", ()))
+        known = (scope.get("method"), scope.get("path"), scope.get("query_string"), *scope.get("headers", ()))
         head = self._heads.get(known)
         if head is None:
             head = await self._read_head(known, scope, receive, send)
@@ -54,8 +54,10 @@ class InferenceDoor:
 
     async def _read_head(self, known: tuple[Any, ...], scope: Scope, receive: Receive, send: Send) -> Head | None:
         """The head of a request whose body is wanted; None for one that has been answered, here or elsewhere."""
-        is_http = scope["type"] == "http"
-        head = self.inference.read_head(scope["method"], scope["path"], dict(scope["headers"])) if is_http else None
+        head = None
+        if scope["type"] == "http":
+            query = scope.get("query_string", b"")
+            head = self.inference.read_head(scope["method"], scope["path"], dict(scope["headers"]), query)
         if head is None:
             await self._application(scope, receive, send)
             return None

@@ -80,16 +80,17 @@ class HeadReader:
         if size > MAX_HEAD or len(self.headers) > MAX_HEADERS:
             raise HeadersTooLarge(f"headers: expected at most {MAX_HEADERS} in {MAX_HEAD} bytes, got more")
 
-    def target(self) -> tuple[bytes, str]:
-        """The target in origin form, and its path percent-decoded."""
+    def target(self) -> tuple[bytes, str, bytes]:
+        """The target in origin form, its path percent-decoded, and its query as it came."""
         whole = _AUTHORITY.match(self.url)
         origin = self.url if whole is None else self.url[whole.end() :]
         if whole is not None and not origin.startswith(b"/"):
             origin = b"/" + origin
         if not origin.startswith(b"/") or b"#" in origin or not origin.isascii():
             raise Unreadable("request target: expected a path or an http URL")
-        path = origin.partition(b"?")[0].decode()
-        return origin, unquote(path) if "%" in path else path
+        raw, _, query = origin.partition(b"?")
+        path = raw.decode()
+        return origin, unquote(path) if "%" in path else path, query
 
     def fields(self) -> dict[bytes, bytes]:
         """The headers by name; of one that was sent twice the last counts. An absolute target names the host: RFC 9112,

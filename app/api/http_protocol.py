@@ -182,10 +182,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _begin(self, reader: HeadReader) -> None:
         """A head has been read whole."""
-        url, path = reader.target()
+        url, path, query = reader.target()
         headers = reader.fields()
         body = body_of(reader.version, headers, self._inference.max_body_bytes)
-        head = self._inference.read_head(reader.method.decode(), path, headers)
+        head = self._inference.read_head(reader.method.decode(), path, headers, query)
         if head is None:
             self._begin_cycle(reader, url, body)
             return

@@ -3,44 +3,27 @@
 import random
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 
 import msgspec
 
 from app.access.access import Access
 from app.access.keyring import Caller
 from app.access.keys import Scope
-from app.api.answer_headers import BINARY_TYPE, answer_headers
+from app.api.answer_headers import answer_headers
 from app.api.framing import Unreadable
+from app.api.routes import Route, json_length, route
 from app.api.status import Answer, MethodNotAllowed, answer_to
 from app.dataplane import DataPlane, Pending
-from app.errors import BonsaiError, InvalidInput, TooLarge, Unsupported, UnsupportedMedia, clip
-from app.protocol import compression, native, oip
-from app.protocol.messages import Encoded, InferRequest, Share, Timings
+from app.errors import BonsaiError, InvalidInput, TooLarge, clip
+from app.protocol.messages import InferRequest, Share, Timings
 from app.telemetry.logging import RequestLog
 from app.telemetry.metrics import Metrics
 
-Decode = Callable[[bytes, Timings, int | None], InferRequest]
-"""The last is the header Inference-Header-Content-Length, None where it is absent."""
-Encode = Callable[[InferRequest, Share], Encoded]
 Respond = Callable[[Answer], None]
 
-PREDICT = "/predict"
-_INFER = re.compile(r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer")
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,256}")
-# curl -d says that it sends a form. Inference changes no state, so it is safe to read that as JSON, and pleasant.
-_JSON_TYPES = (b"", b"application/json", b"application/x-www-form-urlencoded")
-_JSON_LENGTH = oip.LENGTH_HEADER.encode()
 _TIMEOUT = b"x-request-timeout-ms"
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """An inference path: which dialect its bodies are in."""
-
-    decode: Decode
-    encode: Encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +43,6 @@ class Head:
     """Seconds, of X-Request-Timeout-Ms."""
     json_length: int | None
     """Of Inference-Header-Content-Length: how many bytes of the body are JSON."""
-
-
-_PREDICT_ROUTE = Route(native.decode, native.encode)
-
-
-def route(path: str) -> Route | None:
-    """The inference route of a path, None for every other path."""
-    if path == PREDICT:
-        return _PREDICT_ROUTE
-    match = _INFER.fullmatch(path)
-    if match is None:
-        return None
-    return Route(partial(oip.decode, model=match["model"], version=match["version"]), oip.encode)
 
 
 class Call(msgspec.Struct, eq=False):
@@ -109,22 +79,16 @@ class Inference:
         self._requests = metrics.requests
         self._log = log
 
-    def read_head(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> Head | None:
+    def read_head(self, method: str, path: str, headers: Mapping[bytes, bytes], query: bytes = b"") -> Head | None:
         """The head of a request to an inference path; None for every other path."""
-        found = route(path)
+        found = route(path, query, headers, self.max_body_bytes)
         if found is None:
             return None
         request_id = headers.get(b"x-request-id")
         if request_id is not None and _REQUEST_ID.fullmatch(request_id) is None:
             request_id = None
-        coding = _coding(headers)
-        if coding in compression.CODINGS:
-            found = _decompressing(found, coding, self.max_body_bytes)
-        wanted = compression.wanted(headers.get(b"accept-encoding", b""))
-        if wanted is not None:
-            found = _compressing(found, wanted)
         caller = self.access.caller(headers)
-        return Head(method, path, headers, found, caller, request_id, _timeout(headers), _json_length(headers))
+        return Head(method, path, headers, found, caller, request_id, _timeout(headers), json_length(headers))
 
     def refuse(self, head: Head) -> Answer | None:
         """The answer to a request that is wrong by its head alone; None where its body is wanted."""
@@ -199,20 +163,8 @@ class Inference:
 
     def _check(self, head: Head) -> None:
         headers = head.headers
-        binary = _JSON_LENGTH in headers
-        if binary and head.json_length is None:
-            got = headers[_JSON_LENGTH].decode("latin-1")
-            raise InvalidInput.field(oip.LENGTH_HEADER, expected="a number of bytes of the body", got=got)
-        if binary and head.path == PREDICT:
-            raise Unsupported(f"{oip.LENGTH_HEADER}: expected none, {PREDICT} takes no binary tensors")
-        media_type = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
-        # tritonclient.http.aio says octet-stream of whatever it posts, also of JSON alone.
-        if media_type not in _JSON_TYPES and (media_type != BINARY_TYPE or head.path == PREDICT):
-            raise UnsupportedMedia(f"content-type: expected application/json, got {clip(media_type.decode('latin-1'))}")
-        coding = _coding(headers)
-        if coding != b"identity" and coding not in compression.CODINGS:
-            got = clip(coding.decode("latin-1"))
-            raise UnsupportedMedia(f"content-encoding: expected gzip, deflate or none, got {got}")
+        if head.route.fault is not None:
+            raise head.route.fault
         length = headers.get(b"content-length", b"0")
         if not length.isdigit():
             raise InvalidInput.field("content-length", expected="a number", got=length.decode("latin-1"))
@@ -235,38 +187,6 @@ def _timeout(headers: Mapping[bytes, bytes]) -> float | None:
     if given is None:
         return None
     return int(given) / 1000 if given.isdigit() and len(given) < 16 else float("nan")
-
-
-def _json_length(headers: Mapping[bytes, bytes]) -> int | None:
-    """None also where the header is no number, which `refuse` complains about."""
-    given = headers.get(_JSON_LENGTH, b"")
-    return int(given) if given.isdigit() and len(given) < 19 else None
-
-
-def _coding(headers: Mapping[bytes, bytes]) -> bytes:
-    """How the body is compressed."""
-    return headers.get(b"content-encoding", b"identity").strip().lower()
-
-
-def _decompressing(of: Route, coding: bytes, limit: int) -> Route:
-    """A route whose bodies are compressed. Inference-Header-Content-Length counts bytes of what is in them."""
-
-    def decode(body: bytes, timings: Timings, json_length: int | None) -> InferRequest:
-        return of.decode(compression.decompress(body, coding, limit), timings, json_length)
-
-    return replace(of, decode=decode)
-
-
-def _compressing(of: Route, coding: bytes) -> Route:
-    """A route whose answers are compressed where that pays. Inference-Header-Content-Length counts as for bodies."""
-
-    def encode(request: InferRequest, share: Share) -> Encoded:
-        plain = of.encode(request, share)
-        if len(plain.body) < compression.SMALLEST:
-            return plain
-        return Encoded(compression.compress(plain.body, coding), plain.json_length, coding)
-
-    return replace(of, encode=encode)
 
 
 def _labels(call: Call) -> tuple[str, str]:

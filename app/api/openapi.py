@@ -4,13 +4,14 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.api.inference import PREDICT
+from app.api.routes import PREDICT
+from app.protocol import media, npy
 
 _TENSOR_DATA = {"description": "A nested list, rows first.", "type": "array", "items": {}}
 _PARAMETERS = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
 _SHAPE = {"type": "array", "items": {"type": "integer", "minimum": 0}}
 
-_PREDICT_BODY = {
+_PREDICT_BODY: dict[str, Any] = {
     "type": "object",
     "required": ["inputs"],
     "additionalProperties": False,
@@ -18,7 +19,8 @@ _PREDICT_BODY = {
         "model": {"type": "string", "description": "May be left out where one model is loaded or a default is set."},
         "version": {"type": ["integer", "string"]},
         "inputs": {
-            "description": "A nested list for the only input, rows first, or an object of them by input name.",
+            "description": "A nested list for the only input, rows first, or an object of them by input name; "
+            "for an input with a medium a list of texts, or of images or sounds in base64.",
             "anyOf": [_TENSOR_DATA, {"type": "object", "additionalProperties": _TENSOR_DATA}],
         },
         "parameters": {
@@ -98,6 +100,29 @@ _BINARY = {
     "type": "string",
     "format": "binary",
 }
+_ARRAY = {"description": "One array (NumPy's format, versions 1.0 to 3.0).", "type": "string", "format": "binary"}
+_QUERY: dict[str, Any] = {
+    "model": {"type": "string"},
+    "version": {"type": "string"},
+    **_PREDICT_BODY["properties"]["parameters"]["properties"],
+    "output": {"type": "string", "description": "The output of an .npy answer; of several outputs it must name one."},
+}
+"""What may stand in the query of /predict: beside a JSON body only `output`."""
+_BODY_CODING = {
+    "name": "Content-Encoding",
+    "in": "header",
+    "required": False,
+    "description": "How the body is compressed.",
+    "schema": {"type": "string", "enum": ["gzip", "deflate"]},
+}
+_ANSWER_CODING = {
+    "name": "Accept-Encoding",
+    "in": "header",
+    "required": False,
+    "description": "One coding alone is a wish that answers of 1 KB or more are compressed; a list is not.",
+    "schema": {"type": "string"},
+}
+_COMPRESSED = {"description": "Where the answer is compressed.", "schema": _BODY_CODING["schema"]}
 _ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
 _FAILURES = {
     400: "Invalid input: which field, what was expected, what came.",
@@ -134,7 +159,7 @@ def _inference_paths() -> dict[str, Any]:
     infer = "/v2/models/{model}/infer"
     pinned = "/v2/models/{model}/versions/{version}/infer"
     return {
-        PREDICT: {"post": _operation("Predict", [_TIMEOUT], _PREDICT_BODY, _PREDICT_ANSWER)},
+        PREDICT: {"post": _predict_operation()},
         infer: {"post": _infer_operation("Infer", [model])},
         pinned: {"post": _infer_operation("Infer with one version", [model, version])},
     }
@@ -145,19 +170,35 @@ def _operation(summary: str, parameters: list[Any], body: Any, answer: Any) -> d
     return {
         "tags": ["inference"],
         "summary": summary,
-        "parameters": parameters,
+        "parameters": [*parameters, _TIMEOUT, _BODY_CODING, _ANSWER_CODING],
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-        "responses": {"200": _response("The answer.", answer), **failures},
+        "responses": {
+            "200": _response("The answer.", answer) | {"headers": {"Content-Encoding": _COMPRESSED}},
+            **failures,
+        },
     }
+
+
+def _predict_operation() -> dict[str, Any]:
+    """JSON, .npy both ways, or a medium."""
+    query = [{"name": name, "in": "query", "required": False, "schema": schema} for name, schema in _QUERY.items()]
+    operation = _operation("Predict", query, _PREDICT_BODY, _PREDICT_ANSWER)
+    for content in (operation["requestBody"]["content"], operation["responses"]["200"]["content"]):
+        content[npy.MEDIA_TYPE] = {"schema": _ARRAY}
+    for media_type, medium in media.MEDIA.items():
+        row = {"description": f"One row of an input whose medium is {medium}.", "type": "string"}
+        schema = row if medium == "text" else row | {"format": "binary"}
+        operation["requestBody"]["content"][media_type] = {"schema": schema}
+    return operation
 
 
 def _infer_operation(summary: str, parameters: list[Any]) -> dict[str, Any]:
     """JSON or binary tensors, both ways."""
     length = {"description": "Bytes of JSON before the raw tensors.", "schema": {"type": "integer", "minimum": 0}}
     sent = {"name": _JSON_LENGTH, "in": "header", "required": False, **length}
-    operation = _operation(summary, [*parameters, _TIMEOUT, sent], _INFER_BODY, _INFER_ANSWER)
+    operation = _operation(summary, [*parameters, sent], _INFER_BODY, _INFER_ANSWER)
     answer = operation["responses"]["200"]
-    answer["headers"] = {_JSON_LENGTH: length}
+    answer["headers"][_JSON_LENGTH] = length
     for content in (operation["requestBody"]["content"], answer["content"]):
         content["application/octet-stream"] = {"schema": _BINARY}
     return operation

@@ -72,7 +72,7 @@ class RunText:
 def _whole(array: Array, name: str) -> bytes:
     kind = array.dtype.kind
     if kind == "V":
-        raise NotRepresentable(f"output '{name}' is BF16, which JSON cannot carry; binary tensors can")
+        raise NotRepresentable(f"output '{name}' is BF16, which JSON cannot carry; .npy and binary tensors can")
     if kind == "f" and not np.isfinite(array).all():
         raise _not_representable(name)
     # orjson takes neither strings nor scalars
@@ -80,4 +80,6 @@ def _whole(array: Array, name: str) -> bytes:
 
 
 def _not_representable(name: str) -> NotRepresentable:
-    return NotRepresentable(f"output '{name}' holds NaN or infinity, which JSON cannot carry; binary tensors can")
+    return NotRepresentable(
+        f"output '{name}' holds NaN or infinity, which JSON cannot carry; .npy and binary tensors can"
+    )

@@ -152,6 +152,7 @@ class Encoded(msgspec.Struct, frozen=True):
 
     body: bytes
     json_length: int | None = None
+    media_type: bytes = b"application/json"
     coding: bytes | None = None
 
 

@@ -5,10 +5,10 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from app.contract.tensors import OutputSpec, Signature
+from app.contract.tensors import InputSpec, OutputSpec, Signature
 from app.errors import InvalidInput
-from app.protocol import json_answers, json_tensors
-from app.protocol.messages import DEFAULT_PRIORITY, Encoded, InferRequest, Inputs, ServedModel, Share, Timings
+from app.protocol import json_answers, json_tensors, media
+from app.protocol.messages import DEFAULT_PRIORITY, Column, Encoded, InferRequest, Inputs, ServedModel, Share, Timings
 from app.protocol.predictions import predictions
 
 
@@ -29,8 +29,8 @@ class PredictBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     def read_inputs(self, signature: Signature) -> Inputs:
         """`inputs` is a nested list for the only input, or an object of them by name."""
-        if self.parameters.top_k is not None and not any(spec.labels for spec in signature.outputs):
-            raise InvalidInput.field("parameters.top_k", expected="a model whose output has labels", got="one without")
+        if self.parameters is not _NO_PARAMETERS:
+            check(self.parameters, signature, "parameters")
         raw = memoryview(self.inputs)
         if raw[0] == _BRACE:
             return _read_named(raw, signature)
@@ -38,7 +38,8 @@ class PredictBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             names = ", ".join(spec.name for spec in signature.inputs)
             raise InvalidInput.field("inputs", expected=f"an object with the inputs {names}", got="something else")
         spec = signature.inputs[0]
-        return {spec.name: json_tensors.read_rows(raw, spec, "inputs")}
+        read = json_tensors.read_rows if spec.medium is None else media.read_rows
+        return {spec.name: read(raw, spec, "inputs")}
 
 
 class _Frame(NamedTuple):
@@ -62,11 +63,18 @@ def decode(body: bytes, timings: Timings, _: int | None = None) -> InferRequest:
     version = None if call.version is None else str(call.version)
     request = InferRequest(call.model, version, call.read_inputs, timings)
     if call.parameters is not _NO_PARAMETERS:
-        _apply(call.parameters, request)
+        apply(call.parameters, request)
     return request
 
 
-def _apply(parameters: Parameters, request: InferRequest) -> None:
+def check(parameters: Parameters, signature: Signature, field: str) -> None:
+    """Raises InvalidInput where they ask for what the model does not have; `field` is where they came."""
+    if parameters.top_k is not None and not any(spec.labels for spec in signature.outputs):
+        raise InvalidInput.field(f"{field}.top_k", expected="a model whose output has labels", got="one without")
+
+
+def apply(parameters: Parameters, request: InferRequest) -> None:
+    """Has a request ask for what they say."""
     request.timeout = None if parameters.timeout_ms is None else parameters.timeout_ms / 1000
     request.priority = parameters.priority or DEFAULT_PRIORITY
     request.top_k = parameters.top_k
@@ -102,6 +110,8 @@ def _read_named(raw: memoryview, signature: Signature) -> Inputs:
     specs = {spec.name: spec for spec in signature.inputs}
     if unknown := named.keys() - specs.keys():
         raise InvalidInput.field("inputs", expected=f"only {', '.join(specs)}", got=", ".join(sorted(unknown)))
-    return {
-        name: json_tensors.read_rows(memoryview(value), specs[name], f"inputs.{name}") for name, value in named.items()
-    }
+    return {name: _read(memoryview(value), specs[name], f"inputs.{name}") for name, value in named.items()}
+
+
+def _read(raw: memoryview, spec: InputSpec, field: str) -> Column:
+    return (json_tensors.read_rows if spec.medium is None else media.read_rows)(raw, spec, field)

@@ -29,6 +29,7 @@ RESERVED = ("sequence_id", "sequence_start", "sequence_end")
 INPUT_RESERVED = ("shared_memory_region", "shared_memory_offset", "shared_memory_byte_size")
 OUTPUT_RESERVED = (*INPUT_RESERVED, "binary_data_size", "classification")
 LENGTH_HEADER = "inference-header-content-length"
+BINARY_TYPE = "application/octet-stream"
 
 Parameters = dict[str, bool | int | float | str]
 Dim = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -118,7 +119,7 @@ def encode(request: InferRequest, share: Share) -> Encoded:
         document["id"] = request.id
     document["outputs"] = outputs
     text = json_answers.encode(document)
-    return Encoded(b"".join((text, *raws)), len(text)) if raws else Encoded(text)
+    return Encoded(b"".join((text, *raws)), len(text), BINARY_TYPE.encode()) if raws else Encoded(text)
 
 
 def _divide(body: bytes, json_length: int | None) -> tuple[memoryview, memoryview]:

@@ -3,7 +3,7 @@
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ import onnxruntime as ort
 from app.contract.tensors import DataType, InputSpec, OutputSpec, Signature, TensorSpec
 from app.errors import ExecutionFailed, LoadFailed, clip
 from app.protocol.messages import DTYPES, Array, Column, Halt, Inputs
-from app.runtime import bfloat16, memory
+from app.runtime import bfloat16, memory, raw_strings
 from app.runtime.bound import BoundSession, can_be_bound
 from app.runtime.graph_cache import GraphCache
 from app.runtime.guard import Graph
@@ -54,7 +54,7 @@ class Session:
         self.signature = _read_signature(session)
         self.rows_have_one_name = _have_one_name(session)
         bfloat16.check(self.signature, provider)
-        self._run = partial(bfloat16.run, session) if bfloat16.is_used(self.signature) else session.run
+        self._run = _runner(session, self.signature)
         self._outputs = [spec.name for spec in self.signature.outputs]
         self._elements = {spec.name: (DTYPES[spec.datatype], spec.shape[1:]) for spec in self.signature.inputs}
 
@@ -162,6 +162,16 @@ class Session:
         if halt is not None:
             halt.by(lambda: setattr(options, "terminate", True))
         return options
+
+
+def _runner(session: ort.InferenceSession, signature: Signature) -> Callable[..., list[Array]]:
+    """What runs the graph: ONNX Runtime itself, or what stands before it where NumPy cannot say what a tensor is."""
+    if bfloat16.is_used(signature):
+        return partial(bfloat16.run, session)
+    if raw_strings.is_used(signature):
+        return partial(raw_strings.run, session, signature.batch_axis is not None)
+    run: Callable[..., list[Array]] = session.run
+    return run
 
 
 def _read_signature(session: ort.InferenceSession) -> Signature:

@@ -17,6 +17,7 @@ from schemathesis.config import (
 )
 
 from app.main import create_app
+from app.protocol import raw
 from app.settings import Settings
 from tests.conftest import COMMITTED
 from tests.openapi import document
@@ -52,6 +53,7 @@ def described() -> Any:
     return schemathesis.openapi.from_dict(served, config=config)
 
 
+schemathesis.serializer.alias([*raw.MEDIA_TYPES], "application/octet-stream")
 SCHEMA = described()
 IMAGE = [[[0.0] * 8] * 8]
 _TENSOR = {"name": "image", "shape": [1, 8, 8], "datatype": "FP32"}

@@ -57,7 +57,7 @@ class FakeInference:
         self.refused: list[FakeHead] = []
         self.unread: list[tuple[str, FakeHead | None]] = []
 
-    def read_head(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> FakeHead | None:
+    def read_head(self, method: str, path: str, headers: Mapping[bytes, bytes], query: bytes) -> FakeHead | None:
         self.read.append(path)
         return FakeHead(method, path, headers) if path == "/predict" else None
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.api.framing import TooLarge as BodyTooLarge
-from app.api.inference import Route, route
+from app.api.routes import Route, route
 from app.errors import (
     BonsaiError,
     DeadlineExceeded,
@@ -71,9 +71,14 @@ def test_every_other_path_is_not_this_doors(path: str) -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, str], int, str]] = {
-    "image": ({"content_type": "image/png"}, 415, "content-type: expected application/json, got image/png"),
+    "image": (
+        {"content_type": "image/gif"},
+        415,
+        "content-type: expected application/json or one of application/x-npy",
+    ),
     "multipart": ({"content_type": "multipart/form-data; boundary=x"}, 415, "multipart/form-data"),
-    "text": ({"content_type": "text/plain"}, 415, "text/plain"),
+    "text": ({"content_type": "text/html"}, 415, "text/html"),
+    "another charset": ({"content_type": "text/plain; Charset=latin-1"}, 415, "text in UTF-8, got charset latin-1"),
     "json lines": ({"content_type": "application/jsonl"}, 415, "application/jsonl"),
     "not ascii": ({"content_type": "é"}, 415, "é"),
     "br": ({"content_encoding": "br"}, 415, "content-encoding: expected gzip, deflate or none, got br"),
@@ -246,7 +251,7 @@ def test_a_refusal_carries_the_request_id_too() -> None:
     world = World()
     refusals = [
         world.refuse("GET", x_request_id="seven"),
-        world.refuse(content_type="image/png", x_request_id="seven"),
+        world.refuse(content_type="image/gif", x_request_id="seven"),
         world.inference.unreadable(BodyTooLarge(LIMIT), world.head(x_request_id="seven")),
     ]
     assert all(answer is not None and headers(answer).get("x-request-id") == "seven" for answer in refusals)

@@ -8,8 +8,10 @@ import pytest
 from fastapi.routing import APIRoute
 
 from app.api import configuration, health, metadata, repository, statistics
-from app.api.inference import route
-from app.protocol import native
+from app.api.routes import JSON_TYPES, route
+from app.protocol import native, raw
+from app.protocol.compression import CODINGS
+from app.protocol.query import NAMES
 from app.telemetry.metrics import Metrics
 from tests.api.application import Application
 
@@ -111,12 +113,41 @@ def test_path_parameters_are_declared(document: dict[str, Any]) -> None:
 def test_the_infer_paths_document_binary_tensors_both_ways(document: dict[str, Any], path: str) -> None:
     operation = document["paths"][path]["post"]
     answer = operation["responses"]["200"]
-    media = ["application/json", "application/octet-stream"] if path.startswith("/v2") else ["application/json"]
-    assert list(operation["requestBody"]["content"]) == list(answer["content"]) == media
-    length = ["Inference-Header-Content-Length"] * (len(media) - 1)
+    is_infer = path.startswith("/v2")
+    other = "application/octet-stream" if is_infer else "application/x-npy"
+    assert list(answer["content"]) == ["application/json", other]
+    taken = list(operation["requestBody"]["content"])
+    assert taken == ["application/json", other] if is_infer else [*JSON_TYPES[1:2], *raw.MEDIA_TYPES]
+    length = ["Inference-Header-Content-Length"] * is_infer
     sent = [found["name"] for found in operation["parameters"] if found["in"] == "header"]
     assert [name for name in sent if name.startswith("Inference-")] == length
     assert [name for name in answer.get("headers", {}) if name.startswith("Inference-")] == length
+
+
+@pytest.mark.parametrize("path", sorted(INFERENCE))
+def test_every_documented_media_type_is_taken(document: dict[str, Any], path: str) -> None:
+    documented = list(document["paths"][path]["post"]["requestBody"]["content"])
+    for media_type in [*documented, "image/gif", "multipart/form-data"]:
+        found = route(path.format(model="m", version="1"), headers={b"content-type": media_type.encode()})
+        assert found is not None
+        assert (found.fault is None) == (media_type in documented), media_type
+
+
+@pytest.mark.parametrize("path", sorted(INFERENCE))
+def test_every_content_coding_is_documented_both_ways(document: dict[str, Any], path: str) -> None:
+    operation = document["paths"][path]["post"]
+    sent = {found["name"]: found["schema"] for found in operation["parameters"] if found["in"] == "header"}
+    codings = sent["Content-Encoding"]["enum"]
+    assert {coding.encode() for coding in codings} == CODINGS - {b"x-gzip"}  # an alias of gzip
+    assert operation["responses"]["200"]["headers"]["Content-Encoding"]["schema"]["enum"] == codings
+    assert "Accept-Encoding" in sent
+
+
+def test_every_query_parameter_is_documented_and_taken(document: dict[str, Any]) -> None:
+    documented = [
+        found["name"] for found in document["paths"]["/predict"]["post"]["parameters"] if found["in"] == "query"
+    ]
+    assert documented == list(NAMES)
 
 
 @pytest.mark.parametrize("path", sorted(INFERENCE))

@@ -9,7 +9,8 @@ import numpy as np
 
 from app.access.access import Access
 from app.api.asgi import InferenceDoor
-from app.api.inference import Call, Head, Inference, Route
+from app.api.inference import Call, Head, Inference
+from app.api.routes import Route
 from app.api.status import Answer
 from app.dataplane import Pending, Reply
 from app.errors import BonsaiError

@@ -91,6 +91,7 @@ class World:
             inference=self.parts.inference,
             heads=self._heads,
             read_seconds=PATIENCE_SECONDS,
+            max_connections=1000,
             config=self._config,
             server_state=self._state,
             app_state={},

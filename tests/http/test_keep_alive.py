@@ -24,7 +24,7 @@ def test_a_connection_serves_any_number_of_requests(
     [
         request(Connection="close"),
         request(b"not json", Connection="close"),
-        request(Connection="close", content_type="image/png"),
+        request(Connection="close", content_type="image/gif"),
         request(b"", method="GET", Connection="close"),
         request(b"", method="GET", target="/livez", Connection="Close"),
         request(b"", method="GET", target="/nope", Connection="close"),

@@ -33,7 +33,7 @@ def test_every_kind_of_request_is_answered_in_its_turn(carrier: Carrier, connect
         + LIVE
         + request(b"", method="GET", target="/nope")
         + infer(1)
-        + request(b"x" * 1000, content_type="image/png")
+        + request(b"x" * 1000, content_type="image/gif")
         + request(b"{}", method="PUT")
         + request(b"", method="HEAD", target="/predict")
         + request(b"not json")

@@ -9,9 +9,10 @@ from tests.http.wire import Reply, infer, request
 TARGETS = {
     "/predict": 200,
     "/predict?": 200,
-    "/predict?a=b&c=%00": 200,
+    "/predict?a=b&c=%00": 400,
     "/%70redict": 200,
-    "/predic%74?x": 200,
+    "/predic%74?": 200,
+    "/predic%74?x": 400,
     "/predict/": 404,
     "/predict%20": 404,
     "/predict%3Fx": 404,
@@ -27,7 +28,8 @@ TARGETS = {
     "/v2/models/fast/infer/": 404,
     "/v2/models//infer": 404,
     "http://localhost/predict": 200,
-    "http://localhost:80/predict?x": 200,
+    "http://localhost:80/predict?": 200,
+    "http://localhost:80/predict?x": 400,
     "HTTP://test/nope": 404,
 }
 

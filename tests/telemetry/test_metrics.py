@@ -52,7 +52,7 @@ def test_answers_count_by_model_version_and_code(application: Application) -> No
 
 
 def test_the_refusal_of_a_head_counts_too(application: Application) -> None:
-    assert application.post("/predict", b"{}", **{"content-type": "image/png"}).status_code == 415
+    assert application.post("/predict", b"{}", **{"content-type": "image/gif"}).status_code == 415
     text = application.get("/metrics").text
     assert value(text, "bonsai_requests_total", code="unsupported_media", model="", version="") == 1
 
