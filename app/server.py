@@ -15,6 +15,7 @@ import uvicorn
 
 from app import __version__
 from app.access.keyring import Keyring
+from app.api.connections import Common, Inbox
 from app.api.heads import Heads
 from app.api.http_protocol import HttpProtocol
 from app.errors import BonsaiError, InvalidInput
@@ -62,13 +63,8 @@ class Server(uvicorn.Server):
         parts.inference.access.keyring.on_change(heads.clear)
         self._max_connections = _allow_files(settings.max_connections)
         self._haste = settings.read_seconds * (1 - PATIENCE_WHEN_FULL)
-        http = partial(
-            HttpProtocol,
-            inference=parts.inference,
-            heads=heads,
-            read_seconds=settings.read_seconds,
-            max_connections=self._max_connections,
-        )
+        common = Common(parts.inference, heads, Inbox(), settings.read_seconds, self._max_connections)
+        http = partial(HttpProtocol, common=common)
         super().__init__(
             uvicorn.Config(
                 parts.app,

@@ -11,11 +11,11 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from app.api.connections import Common
 from app.api.direct import CLOSE, STAY, Direct, written
 from app.api.doorkeeper import NO_SNIFFING
 from app.api.framing import Body, Sized, TooLarge, TooManyConnections, TooSlow, Unreadable, body_of
-from app.api.heads import END_OF_HEAD, HeadReader, Heads
-from app.api.inference import Inference
+from app.api.heads import END_OF_HEAD, HeadReader
 from app.api.status import Answer
 
 HALF_CLOSED_SECONDS = 0.02  # an answer may take that long for a client that has closed its side
@@ -26,17 +26,11 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
-    def __init__(
-        self, *, inference: Inference, heads: Heads, read_seconds: float, max_connections: int, **uvicorn: Any
-    ) -> None:
-        """`heads` is the server's; a request must come whole within `read_seconds`."""
+    def __init__(self, *, common: Common, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
-        self._inference = inference
-        self._heads = heads
-        self._read_seconds, self._max_connections = read_seconds, max_connections
-        self._peer = ""
+        self._inference, self._heads, self._inbox, self._read_seconds, self._max_connections = common
+        self._peer, self._common_headers = "", b""
         self._dated: list[tuple[bytes, bytes]] = []
-        self._common_headers = b""
         self._unread, self._arrived = b"", 0.0  # what is not read yet, and when it came
         self._reader: HeadReader | None = None
         self._body: Body | None = None
@@ -63,7 +57,12 @@ class HttpProtocol(HttpToolsProtocol):
             known = self._heads.get(data[:end])
             if known is not None and len(data) == end + known.length:
                 self._direct = Direct(known.head, now)
-                self._infer(self._direct, data[end:])
+                arrived = self._inbox.arrived
+                arrived.append((self, self._direct, data[end:]))
+                if len(self.connections) == 1:
+                    self._inbox.empty()
+                elif len(arrived) == 1:
+                    self.loop.call_soon(self._inbox.empty)
                 return
         if not self._lingering:
             self._arrived = now
@@ -71,8 +70,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._read()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn always ends the connection
-        """A client may close its side once it has sent all that it wants answered. Most that do have left: it gets no
-        more than a moment."""
+        """A client that has sent all may close its side. Most that do have left: it gets no more than a moment."""
         self._half_closed = self._body is None and self._is_busy()
         if self._half_closed:
             self.loop.call_later(HALF_CLOSED_SECONDS, self.transport.close)
@@ -228,7 +226,7 @@ class HttpProtocol(HttpToolsProtocol):
             return False
         self._body = None
         if direct is not None:
-            self._infer(direct, bytes(direct.body))
+            self.infer(direct, bytes(direct.body))
         elif cycle is not None:
             self.on_message_complete()
             self._announce_end()
@@ -236,8 +234,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     # Answering
 
-    def _infer(self, direct: Direct, body: bytes) -> None:
-        direct.call = self._inference.handle(direct.head, body, direct.received, self._peer, self._answer)
+    def infer(self, direct: Direct, body: bytes) -> None:
+        """Handles a request that has come whole, unless its client has gone since."""
+        if direct is self._direct:
+            direct.call = self._inference.handle(direct.head, body, direct.received, self._peer, self._answer)
 
     def _answer(self, answer: Answer) -> None:
         """Answers the inference request that is under way."""
@@ -288,7 +288,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._hang_up(still_sending=True)
 
     def _hang_up(self, *, still_sending: bool) -> None:
-        """Closes. To close on a client that is still sending would reset the connection, and with it the answer."""
+        """Closes. On a client that is still sending that would reset the connection, and with it the answer."""
         if not still_sending or self._half_closed or self._draining:
             self.transport.close()
             return

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from app.api import heads, http_protocol
+from app.api.connections import Common, Inbox
 from app.api.framing import Unreadable
 from app.api.heads import Heads
 from app.api.http_protocol import HttpProtocol
@@ -79,25 +80,28 @@ class FakeInference:
 class Connection:
     """A protocol, and everything that it is joined to."""
 
-    def __init__(self, known: Heads | None = None, max_connections: int = 1) -> None:
+    def __init__(
+        self, known: Heads | None = None, beside: "Connection | None" = None, max_connections: int = 100
+    ) -> None:
+        """`beside`: another connection of the same server."""
+
         async def application(scope: Any, receive: Any, send: Any) -> None:
             raise AssertionError("passed on")
 
         self.inference = FakeInference()
         self.transport = FakeTransport()
         self.heads = Heads() if known is None else known
-        self.state = ServerState()
+        self.inbox, self.state = (Inbox(), ServerState()) if beside is None else (beside.inbox, beside.state)
         self.protocol = HttpProtocol(
-            inference=self.inference,  # type: ignore[arg-type]
-            heads=self.heads,
-            read_seconds=10.0,
-            max_connections=max_connections,
+            common=Common(self.inference, self.heads, self.inbox, 10.0, max_connections),  # type: ignore[arg-type]
             config=uvicorn.Config(application, interface="asgi3", ws="none", log_config=None),
             server_state=self.state,
             app_state={},
             _loop=asyncio.new_event_loop(),
         )
-        self.protocol.loop.close()  # nothing here may need one
+        self.protocol.loop.close()  # nothing here may need one but to be called back
+        self.soon: list[Callable[[], None]] = []
+        self.protocol.loop = SimpleNamespace(call_soon=self.soon.append)  # type: ignore[assignment]
         self.protocol.connection_made(self.transport)
 
     def on_a_loop(self) -> list[tuple[float, Callable[[], None]]]:
@@ -161,6 +165,50 @@ def test_a_known_head_is_not_read_again(connection: Connection, monkeypatch: pyt
     other = Connection(connection.heads)  # of the same server
     other.receive(request(b"now"))
     assert other.statuses() == [200]
+
+
+def two_of_one_server() -> tuple[Connection, Connection]:
+    """Both have had an answer, so their heads are known."""
+    first = Connection()
+    second = Connection(first.heads, beside=first)
+    for connection in (first, second):
+        connection.receive(request(b"now"))
+        for callback in connection.soon:
+            callback()
+        connection.soon.clear()
+        assert connection.statuses() == [200]
+    return first, second
+
+
+def test_what_comes_in_one_turn_is_handled_at_the_next_one_after_the_other() -> None:
+    first, second = two_of_one_server()
+    first.receive(request(b"now"))
+    second.receive(request(b"now"), request(b"now"))
+    assert first.statuses() == second.statuses() == [200]
+    assert second.soon == []
+    (callback,) = first.soon
+    callback()
+    assert (first.statuses(), second.statuses()) == ([200] * 2, [200] * 3)
+    first.soon.clear()
+    first.receive(request(b"now"))
+    assert len(first.soon) == 1
+
+
+def test_what_a_client_that_has_gone_had_sent_is_not_handled() -> None:
+    first, second = two_of_one_server()
+    first.receive(request(b"now"))
+    second.receive(request(b"now"))
+    first.protocol.connection_lost(None)
+    first.soon[0]()
+    assert len(first.calls) == 1
+    assert second.statuses() == [200, 200]
+
+
+def test_a_lone_connection_does_not_wait_for_others(connection: Connection) -> None:
+    connection.receive(request(b"now"))
+    connection.receive(request(b"now"))
+    assert connection.soon == []
+    assert connection.statuses() == [200, 200]
 
 
 @pytest.mark.parametrize(
@@ -481,7 +529,7 @@ def test_what_is_used_of_uvicorn_is_there_and_listed(connection: Connection) -> 
     }
     ours = {name for name in vars(HttpProtocol) if not name.startswith("__")}
     assert {name for name in used - ours if not name.startswith("_")} == LEANT_ON
-    assert {name for name in ours if not name.startswith("_") and name != "expire"} == OVERRIDDEN
+    assert {name for name in ours if not name.startswith("_") and name not in ("expire", "infer")} == OVERRIDDEN
     stock = HttpToolsProtocol(connection.protocol.config, ServerState(), {}, _loop=connection.protocol.loop)
     stock.on_message_begin()
     assert not [name for name in LEANT_ON | OVERRIDDEN if not hasattr(stock, name)]

@@ -8,7 +8,8 @@ import pytest
 
 from tests import graphs
 from tests.http.carriers import Carrier
-from tests.http.wire import Wire, infer, request
+from tests.http.conftest import Connect
+from tests.http.wire import infer, request
 from tests.serving import serving
 
 SCRIPT = str(Path(__file__).with_name("jumping_clock.py"))
@@ -21,20 +22,19 @@ def jumping(models: Path) -> Iterator[Carrier]:
     limits = "[defaults]\ninstances = 1\n[models.slow.limits]\nmax_batch_rows = 1\n"
     (models / "deployments.toml").write_text(limits)
     with serving(models, command=(SCRIPT,), BONSAI_READ_SECONDS="1") as server:
+        server.wait_until("/v2/models/slow/ready")
         yield Carrier(server)
 
 
-def test_a_wall_clock_that_jumps_changes_nothing(jumping: Carrier) -> None:
-    wire = Wire(jumping.url)
+def test_a_wall_clock_that_jumps_changes_nothing(jumping: Carrier, connect: Connect) -> None:
+    wire = connect(jumping)
     for n in range(100):
         reply = wire.send(infer(n, X_Request_Timeout_Ms="5000")).reply()
         assert (reply.status, reply.json()["id"]) == (200, str(n))
         total = next(part for part in reply.headers["server-timing"].split(", ") if part.startswith("total"))
         assert 0 <= float(total.partition("dur=")[2]) < 5000
     assert wire.send(infer(1, "slow", [0.5] * 512, X_Request_Timeout_Ms="3")).reply().status in (503, 504)
-    unfinished = Wire(jumping.url).send(request()[:-5])
+    unfinished = connect(jumping).send(request()[:-5])
     begun = time.monotonic()
     assert unfinished.reply().status == 408
     assert 0.9 < time.monotonic() - begun < 4
-    unfinished.close()
-    wire.close()

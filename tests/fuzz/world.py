@@ -12,6 +12,7 @@ from typing import TypeVar
 import uvicorn
 from uvicorn.server import ServerState
 
+from app.api.connections import Common, Inbox
 from app.api.heads import Heads
 from app.api.http_protocol import HttpProtocol
 from app.api.status import Answer
@@ -88,10 +89,7 @@ class World:
         loop.set_exception_handler(self._faults.from_loop)
         transport = FakeTransport()
         connection = HttpProtocol(
-            inference=self.parts.inference,
-            heads=self._heads,
-            read_seconds=PATIENCE_SECONDS,
-            max_connections=1000,
+            common=Common(self.parts.inference, self._heads, Inbox(), PATIENCE_SECONDS, 1000),
             config=self._config,
             server_state=self._state,
             app_state={},

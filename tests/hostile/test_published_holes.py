@@ -234,7 +234,8 @@ def test_arena_memory_that_is_never_returned(carrier: str, models: Path, state: 
             assert wire.reply().status == 200
             wire.close()
             sizes.append(memory(server))
-    assert max(sizes[6:]) - max(sizes[:4]) < 2 * 4 * WIDE * rows / (1 << 20), sizes  # what one sends and gets
+    # The allocator keeps some of it, now more and now less; what one sends and gets must not stay for each.
+    assert min(sizes[8:]) - max(sizes[:4]) < 2 * 4 * WIDE * rows / (1 << 20), sizes
 
 
 def test_cache_mix_ups(server: Carrier) -> None:
