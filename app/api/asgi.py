@@ -47,7 +47,8 @@ class InferenceDoor:
             return
         answering = _Answering(receive)
         client = scope.get("client")
-        call = self.inference.handle(head, body, received, client[0] if client else "", answering.answer)
+        peer = client[0] if client else ""
+        call = self.inference.handle(head, body, received, time.monotonic(), peer, answering.answer)
         answer = await answering.wait(call, self._watch)
         if answer is not None:
             await write(answer, send)

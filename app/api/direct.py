@@ -19,6 +19,9 @@ class Direct(msgspec.Struct, eq=False):
 
     head: Head
     received: float
+    """When its head was there, in seconds of the monotonic clock."""
+    read: float = 0.0
+    """When its body was."""
     connection: bytes = STAY
     expects_continue: bool = False
     body: bytearray = msgspec.field(default_factory=bytearray)
@@ -30,7 +33,7 @@ class Direct(msgspec.Struct, eq=False):
         is_old = reader.version == b"1.0"  # closes unless asked, and knows no 100 Continue
         connection = (KEEP_ALIVE if is_old else STAY) if reader.persistent else CLOSE
         expects = not is_old and head.headers.get(b"expect", b"").lower() == b"100-continue"
-        return cls(head, received, connection, expects)
+        return cls(head, received, connection=connection, expects_continue=expects)
 
     def refuse(self, body: Body) -> None:
         """The body is not wanted: the connection stays where little of it is to come."""

@@ -19,6 +19,7 @@ from app.api.heads import END_OF_HEAD, HeadReader
 from app.api.status import Answer
 
 HALF_CLOSED_SECONDS = 0.02  # an answer may take that long for a client that has closed its side
+UNTOLD = 0.0  # a clock that is read for every answer would be a hundredth of its time: `expire` reads it
 LINGER_SECONDS = 2.0  # a client may go on sending that long after its answer
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -56,7 +57,7 @@ class HttpProtocol(HttpToolsProtocol):
             end = data.find(END_OF_HEAD) + 4
             known = self._heads.get(data[:end])
             if known is not None and len(data) == end + known.length:
-                self._direct = Direct(known.head, now)
+                self._direct = Direct(known.head, now, now)
                 arrived = self._inbox.arrived
                 arrived.append((self, self._direct, data[end:]))
                 if len(self.connections) == 1:
@@ -109,6 +110,8 @@ class HttpProtocol(HttpToolsProtocol):
             return
         elif self._lingering:
             self.transport.abort()
+        elif self._deadline == UNTOLD:
+            self._deadline = time.monotonic() + self.timeout_keep_alive
         elif self._idle:
             self.transport.close()
         else:
@@ -163,8 +166,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._unread:
             return self._read_head()
         if self._reader is None:
-            self._idle = True
-            self._deadline = time.monotonic() + self.timeout_keep_alive
+            self._idle, self._deadline = True, UNTOLD
         return False
 
     def _read_head(self) -> bool:
@@ -226,6 +228,7 @@ class HttpProtocol(HttpToolsProtocol):
             return False
         self._body = None
         if direct is not None:
+            direct.read = time.monotonic()
             self.infer(direct, bytes(direct.body))
         elif cycle is not None:
             self.on_message_complete()
@@ -236,8 +239,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def infer(self, direct: Direct, body: bytes) -> None:
         """Handles a request that has come whole, unless its client has gone since."""
-        if direct is self._direct:
-            direct.call = self._inference.handle(direct.head, body, direct.received, self._peer, self._answer)
+        if direct is not self._direct:
+            return
+        direct.call = self._inference.handle(direct.head, body, direct.received, direct.read, self._peer, self._answer)
 
     def _answer(self, answer: Answer) -> None:
         """Answers the inference request that is under way."""
@@ -246,19 +250,15 @@ class HttpProtocol(HttpToolsProtocol):
         if self._draining and not self._unread:
             direct.connection = CLOSE
         self._write(answer, direct.connection, direct.head.method)
-        self.server_state.total_requests += 1
         if direct.connection == CLOSE:
             has_more = self._body is not None and not self._body.whole
             self._hang_up(still_sending=has_more or self._unread != b"")
         elif self._unread or self._body is not None or self._half_closed or self.flow.write_paused:
             self._read()
         else:
-            self._idle = True
-            self._deadline = time.monotonic() + self.timeout_keep_alive
+            self._idle, self._deadline = True, UNTOLD
 
     def on_response_complete(self) -> None:
-        """uvicorn's cycle has been answered."""
-        self.server_state.total_requests += 1
         if not self.transport.is_closing():
             self._read()
 

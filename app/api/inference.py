@@ -108,13 +108,13 @@ class Inference:
         self._requests.failed("", "", fault.code, 0.0)
         return answer_to(fault)
 
-    def handle(self, head: Head, body: bytes, received: float, peer: str, respond: Respond) -> Call:
+    def handle(self, head: Head, body: bytes, received: float, read: float, peer: str, respond: Respond) -> Call:
         """Infers. `respond` is called exactly once: at once, or later on the same thread; never after `cancel`.
 
-        `received` is the instant, in seconds of the monotonic clock, at which the head was there; `peer` is whose
-        request it is where no key says that.
+        `received` and `read` are the instants, in seconds of the monotonic clock, at which the head and the body were
+        there; `peer` is whose request it is where no key says that.
         """
-        call = Call(self, head, head.request_id or _fresh_id(), Timings(received, self._clock()), respond)
+        call = Call(self, head, head.request_id or _fresh_id(), Timings(received, read), respond)
         caller = head.caller
         try:
             if caller.bucket is not None:

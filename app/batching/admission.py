@@ -29,7 +29,7 @@ class Admission:
 
     def displace(self, entry: Entry, limits: Limits, instances: int) -> tuple[list[Entry], Overloaded]:
         """What has to leave for `entry`, and what it is told. Raises Overloaded where nobody has more than a share."""
-        self._waiting.pour(self._clock())
+        self._waiting.pour()
         waiting, most = self._waiting.rows, limits.max_queue_rows
         refusal = Overloaded(
             f"the queue is full: {waiting} rows wait, {most} may",

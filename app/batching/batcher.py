@@ -52,7 +52,7 @@ class DynamicBatcher:
         self._clock = clock
         self._scheduler = scheduler
         self._metrics = metrics
-        self._waiting = Waiting()
+        self._waiting = Waiting(clock)
         self._retries: deque[Batch] = deque()
         self._running: set[Batch] = set()
         self._admission = Admission(self._waiting, self._running, runs, clock)
@@ -81,19 +81,18 @@ class DynamicBatcher:
 
     def submit(self, entry: Entry) -> None:
         """Queues an entry. Raises TooLarge or Overloaded; afterwards the entry is answered exactly once."""
-        now = self._clock()
         self._admit(entry)
         self._in_flight += 1
         entry.batcher = self
         is_free = self._slots < self._instances.count
         if entry.rows > 1 and entry.key is not None and entry.rows > (most := most_rows(entry.key, self._limits)):
-            self._waiting.add_parts(entry, most, now, self._reply, self._withdraw)
+            self._waiting.add_parts(entry, most, self._reply, self._withdraw)
         else:
-            self._waiting.add(entry, now, is_free=is_free)
+            self._waiting.add(entry, is_free=is_free)
         if entry.deadline is not None:
             self._deadlines.watch(entry, entry.deadline)
         if self._limits.max_queue_delay_ms:
-            self._collect(entry, now)
+            self._collect(entry)
         elif is_free:
             self._turns.ask()
 
@@ -127,9 +126,10 @@ class DynamicBatcher:
                 self._waiting.remove(other)
                 self._reply(other, refusal)
 
-    def _collect(self, entry: Entry, now: float) -> None:
+    def _collect(self, entry: Entry) -> None:
         """A batch is formed when the deployment's delay ends, or at once where it is full or its deadlines forbid to
         wait."""
+        now = self._clock()
         if not self._collects_until:
             self._collects_until = now + self._limits.max_queue_delay_ms / 1000
             self._scheduler.call_at(self._collects_until, self._dispatch)

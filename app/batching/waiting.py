@@ -12,8 +12,9 @@ class Waiting:
     """The queue, and before it the entries that have arrived in this turn of the loop while an instance is free: most
     often they are the next batch as they are, and need no place in the queue."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self.queue = Queue()
+        self._clock = clock
         self._fresh: list[Entry] = []
         """Entries of one key."""
         self._fresh_rows = 0
@@ -26,32 +27,33 @@ class Waiting:
     def entries(self) -> int:
         return self.queue.entries + len(self._fresh)
 
-    def add(self, entry: Entry, now: float, *, is_free: bool) -> None:
+    def add(self, entry: Entry, *, is_free: bool) -> None:
         """`is_free`: an instance is."""
         fresh = self._fresh
         if is_free and not self.queue.rows and entry.key is not None and (not fresh or fresh[0].key == entry.key):
             fresh.append(entry)
             self._fresh_rows += entry.rows
         else:
-            self.pour(now)
-            self.queue.put(entry, now)
+            self.pour()
+            self.queue.put(entry, self._clock())
 
     def add_parts(
         self,
         entry: Entry,
         most: int,
-        now: float,
         answer: Callable[[Entry, Outcome], None],
         withdraw: Callable[[Entry], object],
     ) -> None:
         """An entry of more rows than a batch may have; `answer` and `withdraw` are called for its parts."""
-        self.pour(now)
+        self.pour()
+        now = self._clock()
         for part in entry.split(most, answer, withdraw):
             self.queue.put(part, now)
 
-    def pour(self, now: float) -> None:
+    def pour(self) -> None:
         """Gives every entry a place in the queue."""
         fresh, self._fresh, self._fresh_rows = self._fresh, [], 0
+        now = self._clock()
         for entry in fresh:
             self.queue.put(entry, now)
 
@@ -60,7 +62,7 @@ class Waiting:
         if self._fresh and self._fits(room, now):
             fresh, self._fresh, self._fresh_rows = self._fresh, [], 0
             return fresh, []
-        self.pour(now)
+        self.pour()
         return self.queue.take(room.rows, now)
 
     def remove(self, entry: Entry) -> bool:

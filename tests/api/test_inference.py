@@ -22,7 +22,7 @@ from app.errors import (
     TooLarge,
 )
 from app.protocol.messages import Encoded, InferRequest, Outputs, ServedModel, Share, Timings
-from tests.api.world import BODY, LIMIT, World, answered, headers
+from tests.api.world import BODY, LIMIT, READ, RECEIVED, World, answered, headers
 from tests.protocol.bodies import signature
 
 INFER = "/v2/models/m/infer"
@@ -228,7 +228,7 @@ def test_heads_of_the_same_bytes_may_share_one_that_was_read() -> None:
     world = World()
     head = world.head()
     for _ in "ab":
-        world.inference.handle(head, BODY, 1.0, "", world.answers.append)
+        world.inference.handle(head, BODY, 1.0, 1.0, "", world.answers.append)
     first, second = (headers(answer)["x-request-id"] for answer in world.answers)
     assert first != second
     assert all(answer.status == 200 for answer in world.answers)
@@ -275,7 +275,7 @@ def test_a_good_answer_has_the_outputs_and_these_headers() -> None:
 def test_the_points_of_a_request_begin_with_its_head_and_its_body() -> None:
     world = World()
     call = world.begin()
-    assert (call.timings.received, call.timings.read) == (1.0, world.dataplane.clock())
+    assert (call.timings.received, call.timings.read) == (RECEIVED, READ)
     assert call.timings.encoded == world.dataplane.clock()
 
 

@@ -238,7 +238,7 @@ def test_deadlines_and_priorities_come_by_query_and_by_header() -> None:
         raw = {name.replace("_", "-").encode(): text.encode() for name, text in headers.items()}
         head = world.inference.read_head("POST", "/predict", {b"content-type": NPY.encode(), **raw}, query)
         assert head is not None
-        world.inference.handle(head, saved(ROWS), 1.0, "peer", world.answers.append)
+        world.inference.handle(head, saved(ROWS), 1.0, 1.0, "peer", world.answers.append)
         (request,) = world.dataplane.requests
         return request.timeout, request.priority, request.top_k, request.model
 

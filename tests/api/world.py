@@ -22,7 +22,7 @@ from tests.protocol.bodies import signature
 
 LIMIT = 1000
 BODY = b'{"inputs": [[1, 2, 3]]}'
-RECEIVED = 1.0
+RECEIVED, READ = 1.0, 1.0005
 SERVED = ServedModel("m", 2, signature(), "CPUExecutionProvider")
 Outcome = Share | BonsaiError
 
@@ -99,7 +99,7 @@ class World:
         found = self.head(path=path, **headers)
         if through is not None:
             found = replace(found, route=through)
-        return self.inference.handle(found, body, RECEIVED, peer, self.answers.append)
+        return self.inference.handle(found, body, RECEIVED, READ, peer, self.answers.append)
 
     def head(self, method: str = "POST", path: str = "/predict", **headers: str) -> Head:
         """A head of this door; `_` in a header's name stands for `-`."""

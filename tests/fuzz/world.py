@@ -73,7 +73,7 @@ class World:
                 raise Fault(f"{path} is no inference path")
             refusal = door.refuse(head)
             if refusal is None:
-                door.handle(head, body, time.monotonic(), "", answer.set_result)
+                door.handle(head, body, time.monotonic(), time.monotonic(), "", answer.set_result)
             else:
                 answer.set_result(refusal)
         done = await _patiently(asyncio.gather(*answers))
