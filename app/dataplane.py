@@ -8,6 +8,10 @@ from app.errors import BonsaiError, Draining, InvalidInput
 from app.protocol.messages import DTYPES, Array, InferRequest, Inputs, Outputs, Share, empty_outputs
 from app.repository.repository import Repository
 
+WAY_PART, WAY_SECONDS = 0.02, 0.002
+"""Of a request's time, kept for its way here before it was read and its answer's way back, and how much at most: its
+client's clock runs meanwhile."""
+
 Reply = Callable[[Share | BonsaiError], None]
 
 
@@ -64,7 +68,8 @@ class DataPlane:
             timings.started = timings.joined = timings.computed = timings.decoded
             return Share(Outputs(empty_outputs(signature)))
         timeout = request.timeout if request.timeout is not None else model.slo_seconds
-        return model.submit(request, inputs, rows, None if timeout is None else timings.received + timeout, reply)
+        deadline = None if timeout is None else timings.received + timeout - min(WAY_PART * timeout, WAY_SECONDS)
+        return model.submit(request, inputs, rows, deadline, reply)
 
 
 def validate(signature: Signature, inputs: Inputs) -> int:

@@ -53,8 +53,8 @@ class Runs:
         return self._costs(batch).of(batch.key).usual(batch.rows)
 
     def is_too_late(self, entry: Entry, now: float) -> bool:
-        """Whether even a run of the entry alone, started now, would as a rule end after its deadline."""
-        return entry.deadline is not None and now + self.costs.of(entry.key).usual(entry.rows) >= entry.deadline
+        """Whether a run of the entry alone, started now, might well end after its deadline."""
+        return entry.deadline is not None and now + self.longest(entry) >= entry.deadline
 
     def longest(self, entry: Entry) -> float:
         """Seconds that a run of the entry alone does not exceed, as a rule."""

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from app.runtime import cpu
+
 T = TypeVar("T")
 Deliver = Callable[..., Any]
 
@@ -16,7 +18,7 @@ class InstanceGroup:
         """`deliver(callback, result)` calls back on the loop's thread: `loop.call_soon_threadsafe`."""
         self.count = count
         self._deliver = deliver
-        self._threads = ThreadPoolExecutor(count, thread_name_prefix=name)
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix=name, initializer=cpu.give_way)
         self._start_threads()
 
     def _start_threads(self) -> None:

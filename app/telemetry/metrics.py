@@ -32,6 +32,8 @@ class ModelMetrics:
         self._metrics = metrics
         self._labels = labels = (model, str(version))
         self._batches = {reason: metrics.batches.count(*labels, reason) for reason in REASONS}
+        self._rejected: dict[str, Counter] = {}
+        """To look a counter up by its labels takes as long as all else that a refusal costs here."""
         self.batch_rows = metrics.batch_rows.labels(*labels)
         self._waste = metrics.padding_waste.labels(*labels)
         self._real = metrics.real_size.labels(*labels)
@@ -55,7 +57,10 @@ class ModelMetrics:
 
     def rejected(self, reason: str) -> None:
         """A request was refused: queue_full, or deadline."""
-        self._metrics.rejected.labels(*self._labels, reason).inc()
+        counter = self._rejected.get(reason)
+        if counter is None:
+            counter = self._rejected[reason] = self._metrics.rejected.labels(*self._labels, reason)
+        counter.inc()
 
     def cancelled(self, stage: str) -> None:
         """A client went away: its request waited (queue), was in a run with others (batch) or alone (run)."""

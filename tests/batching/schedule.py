@@ -108,7 +108,7 @@ def check_answer(ticket: Ticket, bad: bool) -> None:
     elif isinstance(ticket.outcome, DeadlineExceeded):
         assert ticket.answered_at is not None
         late = ticket.answered_at - max(ticket.deadline, ticket.submitted_at)
-        assert -ticket.run_seconds <= late < EARLY, "at its deadline, or when a run would have ended after it"
+        assert -ticket.run_seconds <= late < EARLY, "at its deadline, or when a run might have ended after it"
     elif isinstance(ticket.outcome, Overloaded):
         assert ticket.outcome.reason == "queue_full"
     elif isinstance(ticket.outcome, ExecutionFailed):

@@ -103,7 +103,7 @@ class World:
         def reply(outcome: Outcome) -> None:
             ticket.outcomes.append(outcome)
             ticket.answered_at = self.now
-            ticket.run_seconds = max(self.runs_of.costs.of(key).usual(some) for some in range(rows + 1))
+            ticket.run_seconds = max(self.runs_of.costs.of(key).high(some) for some in range(rows + 1))
             ticket.then()
 
         entry = Entry({"x": x}, rows, key, reply, Timings(self.now), deadline, level, client, length)
