@@ -58,6 +58,7 @@ def assemble(settings: Settings) -> Parts:
     """
     providers.check_installation()
     memory.bound(settings.memory_mb)
+    memory.return_large_blocks()
     metrics = Metrics()
     repository = Repository(
         FolderStore(settings.models, still_seconds=2 * settings.poll_seconds),

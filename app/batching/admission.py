@@ -34,7 +34,7 @@ class Admission:
         refusal = Overloaded(
             f"the queue is full: {waiting} rows wait, {most} may",
             reason="queue_full",
-            retry_after=self._retry_after(limits, instances),
+            retry_after=max(1, math.ceil(self.backlog(limits, instances))),
         )
         displaced = self._waiting.queue.displaced_by(entry, most)
         if not displaced:
@@ -46,17 +46,16 @@ class Admission:
         return self._wait(instances) + self._work(self._waiting.rows, None, limits, instances)
 
     def _check_deadline(self, entry: Entry, left: float, limits: Limits, instances: int) -> None:
+        wait = self._wait(instances)
         work = self._work(self._waiting.ahead(entry), entry.key, limits, instances)
-        finish = self._wait(instances) + work + self._runs.longest(entry)
+        finish = wait + work + self._runs.longest(entry)
         if finish > left > 0:  # one that has passed is answered as such
+            backlog = wait + self._work(self._waiting.rows, None, limits, instances)
             raise Overloaded(
                 f"the answer would take {finish * 1000:.0f} ms, the deadline is in {left * 1000:.0f} ms",
                 reason="deadline",
-                retry_after=self._retry_after(limits, instances),
+                retry_after=max(1, math.ceil(backlog)),
             )
-
-    def _retry_after(self, limits: Limits, instances: int) -> int:
-        return max(1, math.ceil(self.backlog(limits, instances)))
 
     def _wait(self, instances: int) -> float:
         """Seconds until an instance is free."""

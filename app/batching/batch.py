@@ -68,12 +68,16 @@ class Entry(msgspec.Struct, eq=False):
         return self.deadline is not None and self.deadline <= now
 
     def split(
-        self, max_rows: int, answer: "Callable[[Entry, Outcome], None]", withdraw: "Callable[[Entry], object]"
+        self,
+        max_rows: int,
+        max_bytes: int,
+        answer: "Callable[[Entry, Outcome], None]",
+        withdraw: "Callable[[Entry], object]",
     ) -> "Sequence[Entry]":
-        """The entry in parts of at most `max_rows` rows. Their joined answers are its `answer`; where a part fails, its
-        failure is, and every part still to come is withdrawn."""
+        """The entry in parts of at most `max_rows` rows. Their joined answers, at most `max_bytes`, are its `answer`.
+        Where a part fails, its failure is, and every part still to come is withdrawn."""
         starts = range(0, self.rows, max_rows)
-        join = _Join(self, answer, withdraw)
+        join = _Join(self, max_bytes, answer, withdraw)
         self.parts = [
             Entry(
                 inputs={name: column[start : start + max_rows] for name, column in self.inputs.items()},
@@ -100,9 +104,15 @@ class _Join:
     """Collects the answers of a split entry's parts."""
 
     def __init__(
-        self, whole: Entry, answer: Callable[[Entry, Outcome], None], withdraw: Callable[[Entry], object]
+        self,
+        whole: Entry,
+        max_bytes: int,
+        answer: Callable[[Entry, Outcome], None],
+        withdraw: Callable[[Entry], object],
     ) -> None:
         self._whole = whole
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._answer = answer
         self._withdraw = withdraw
         self._answers: dict[int, Tensors] = {}
@@ -114,8 +124,11 @@ class _Join:
         if isinstance(outcome, BonsaiError):
             self._fail(outcome)
             return
-        self._answers[index] = outcome.arrays()
-        if len(self._answers) == len(self._whole.parts):
+        arrays = self._answers[index] = outcome.arrays()
+        self._bytes += sum([array.nbytes for array in arrays.values()])
+        if self._bytes > self._max_bytes:
+            self._fail(ExecutionFailed(f"outputs: expected at most {self._max_bytes} bytes (max_output_mb), got more"))
+        elif len(self._answers) == len(self._whole.parts):
             self._end(self._joined())
 
     def _fail(self, error: BonsaiError) -> None:

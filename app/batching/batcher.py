@@ -86,7 +86,7 @@ class DynamicBatcher:
         entry.batcher = self
         is_free = self._slots < self._instances.count
         if entry.rows > 1 and entry.key is not None and entry.rows > (most := most_rows(entry.key, self._limits)):
-            self._waiting.add_parts(entry, most, self._reply, self._withdraw)
+            self._waiting.add_parts(entry, most, self._limits.max_output_mb << 20, self._reply, self._withdraw)
         else:
             self._waiting.add(entry, is_free=is_free)
         if entry.deadline is not None:

@@ -41,13 +41,15 @@ class Waiting:
         self,
         entry: Entry,
         most: int,
+        most_bytes: int,
         answer: Callable[[Entry, Outcome], None],
         withdraw: Callable[[Entry], object],
     ) -> None:
-        """An entry of more rows than a batch may have; `answer` and `withdraw` are called for its parts."""
+        """An entry of more rows than a batch may have, answered with at most `most_bytes`; `answer` and `withdraw` are
+        called for its parts."""
         self.pour()
         now = self._clock()
-        for part in entry.split(most, answer, withdraw):
+        for part in entry.split(most, most_bytes, answer, withdraw):
             self.queue.put(part, now)
 
     def pour(self) -> None:

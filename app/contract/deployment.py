@@ -27,7 +27,7 @@ class Limits(Frozen):
     max_run_ms: float = Field(default=60000.0, gt=0)
     """How long one run may take, in milliseconds; then it is ended between two nodes of its graph."""
     max_output_mb: int = Field(default=256, ge=1)
-    """Megabytes of all outputs of one run."""
+    """Megabytes of all outputs of a run, and of all answers to the parts of a request that is split."""
     slo_ms: float | None = Field(default=None, gt=0)
     """Deadline of a request that names none, in milliseconds from its arrival."""
 

@@ -1,5 +1,6 @@
 """What this process may use of the CPU. ONNX Runtime by itself reads neither the cgroup nor the affinity."""
 
+import contextlib
 import functools
 import os
 import threading
@@ -64,5 +65,8 @@ def flags() -> frozenset[str]:
 
 def give_way() -> None:
     """Lets this thread, and those that it starts, go after the event loop's where both want the same CPU: a run takes
-    milliseconds, what the loop does in between takes microseconds and feeds the next one."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, os.getpid()) + NICENESS)
+    milliseconds, what the loop does in between takes microseconds and feeds the next one. Where the system does not let
+    it, both go on as equals."""
+    niceness = os.getpriority(os.PRIO_PROCESS, os.getpid()) + NICENESS
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)

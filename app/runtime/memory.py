@@ -4,6 +4,7 @@ ONNX Runtime has an arena for each session, and no bound of it on a CPU. Here al
 (docs/decisions/0010-bounded-runs.md).
 """
 
+import ctypes
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ from app.runtime import cgroup
 SHARE = 0.75
 """Of the memory that there is; the rest is for requests, answers and the system."""
 SHARED_ARENA = "session.use_env_allocators"
+LARGE_BLOCK = 1 << 20
+"""Bytes. As large a block is mapped by itself, and goes back to the system when it is freed."""
+_M_MMAP_THRESHOLD = -3
 
 _bound: int | None = None
 
@@ -36,6 +40,15 @@ def bound(megabytes: int | None = None) -> int:
         info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
         ort.create_and_register_allocator(info, ort.OrtArenaCfg({"max_mem": _bound}))
     return _bound
+
+
+def return_large_blocks() -> None:
+    """Has the C library give large blocks back to the system: bodies, arrays, answers. By itself glibc raises the size
+    from which on it does with each such block that is freed, to 32 MB in the end, and keeps what is smaller
+    (mallopt(3), M_MMAP_THRESHOLD). Other C libraries have no such rule to switch off."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def _limits(cgroups: Path, membership: Path) -> Iterator[int]:

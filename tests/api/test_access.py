@@ -72,7 +72,7 @@ def test_a_scope_opens_its_doors_and_those_that_only_tell(closed: Application, s
     assert {status for status in found.values() if status != 200} == {403}
 
 
-def test_without_any_key_what_changes_the_server_is_closed(models: Path, state: Path) -> None:
+def test_open_control_plane(models: Path, state: Path) -> None:
     publish_m(models, state)
     with running(models, state) as application:
         found = statuses(application)

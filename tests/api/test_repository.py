@@ -143,7 +143,7 @@ def test_a_body_over_the_limit_is_413(models: Path, state: Path) -> None:
 
 @pytest.mark.parametrize("header", ["Origin", "Sec-Fetch-Site"])
 @pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", ""])
-def test_a_page_of_another_site_cannot_unload(application: Application, header: str, media_type: str) -> None:
+def test_cross_site_request_forgery(application: Application, header: str, media_type: str) -> None:
     headers = {header: "null"} | ({"Content-Type": media_type} if media_type else {})
     assert application.post(UNLOAD, b"{}", **headers).status_code == 415
     assert infer(application) == 200

@@ -49,6 +49,21 @@ def test_a_split_request_counts_as_all_its_rows() -> None:
     assert world.value("bonsai_queue_rows") == 7
 
 
+def test_parts_whose_answers_are_too_large_together_fail_and_the_rest_is_not_run() -> None:
+    """Of 1,000,000 bytes each; a megabyte is 1,048,576."""
+
+    def large(inputs: Inputs) -> dict[str, Array]:
+        return {"y": np.zeros((len(inputs["x"]), 125_000))}
+
+    world = World(large, max_batch_rows=1, max_output_mb=2)
+    whole, fits = world.submit(10), world.submit(2)
+    world.drain()
+    assert isinstance(whole.outcome, ExecutionFailed)
+    assert str(whole.outcome) == "outputs: expected at most 2097152 bytes (max_output_mb), got more"
+    assert isinstance(fits.outcome, Share)
+    assert len(world.runs) < 10
+
+
 def failing_runs(*numbers: int) -> Model:
     """A model whose runs with these numbers (from 0) raise."""
     count = iter(range(1000))
@@ -149,7 +164,7 @@ def test_every_input_is_split_at_the_same_rows() -> None:
     world = World()
     whole = world.submit(5)
     entry = Entry({"a": whole.x, "b": -whole.x}, 5, "k", whole.outcomes.append, whole.timings)
-    parts = entry.split(2, lambda entry, outcome: None, lambda part: None)
+    parts = entry.split(2, 1 << 20, lambda entry, outcome: None, lambda part: None)
     assert [part.rows for part in parts] == [2, 2, 1]
     assert all((part.inputs["a"] == -part.inputs["b"]).all() for part in parts)
 
@@ -194,7 +209,7 @@ def test_a_split_request_leaves_nothing_to_the_garbage_collector(last: str) -> N
     def play() -> None:
         outcomes: list[object] = []
         entry = Entry({"x": np.zeros((4, 1))}, 4, "k", outcomes.append, Timings(0.0))
-        first, second = entry.split(2, lambda whole, outcome: whole.reply(outcome), lambda part: None)
+        first, second = entry.split(2, 1 << 20, lambda whole, outcome: whole.reply(outcome), lambda part: None)
         outputs = np.ones((2, 1))
         made.append(weakref.ref(outputs))
         first.reply(Share(Outputs({"y": outputs})))

@@ -81,9 +81,7 @@ def test_no_more_requests_than_the_burst_among_connections(
 
 
 @both_carriers
-def test_a_page_whose_name_was_made_to_point_here_is_refused(
-    command: tuple[str, ...], models: Path, tmp_path: Path
-) -> None:
+def test_dns_rebinding(command: tuple[str, ...], models: Path, tmp_path: Path) -> None:
     with serving(models, command=command, BONSAI_STATE=str(tmp_path)) as server, httpx.Client() as client:
         for _ in range(2):
             for host, status in (("evil.example", 403), ("localhost", 200)):

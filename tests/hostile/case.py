@@ -12,9 +12,8 @@ INFER = "/v2/models/m/infer"
 PREDICT = "/predict"
 ROW = [1, 2, 3, 4]
 GOOD: dict[str, Any] = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": ROW}
-MOST_BODY_BYTES = 4 << 20
-"""The limit of the server here. What is freed of a body may stay with the process, so the bound of its memory is one of
-the limit too."""
+MOST_BODY_BYTES = 16 << 20
+"""The limit of a server as it comes."""
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,12 @@ import pytest
 
 from app.contract.tensors import OutputSpec
 from tests import graphs
-from tests.hostile.case import MOST_BODY_BYTES
 from tests.hostile.witness import Witness
 from tests.http.carriers import COMMANDS, carrying
 from tests.http.wire import Wire
 from tests.keys import ONLY_ADMIN
 from tests.publishing import publish
 
-SETTINGS = {"BONSAI_KEYS": ONLY_ADMIN, "BONSAI_MAX_BODY_BYTES": str(MOST_BODY_BYTES)}
 _QUICK = 'default_model = "m"\n[defaults]\ninstances = 1\nthreads = 1\n'
 
 
@@ -41,7 +39,7 @@ def witness(
 ) -> Iterator[Witness]:
     """A server whose doors are open but to administration, and its neighbour."""
     state = tmp_path_factory.mktemp("state")
-    with carrying(request.param, hostile_models, state, **SETTINGS) as carrier:
+    with carrying(request.param, hostile_models, state, BONSAI_KEYS=ONLY_ADMIN) as carrier:
         seen = Witness(carrier)
         neighbour = threading.Thread(target=seen.keep_asking)
         neighbour.start()

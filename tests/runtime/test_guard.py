@@ -146,7 +146,7 @@ ATTACKS: dict[str, tuple[Edit, str]] = {
 
 
 @pytest.mark.parametrize(("attack", "said"), ATTACKS.values(), ids=ATTACKS)
-def test_external_data_lies_in_plain_files_of_the_version_folder(beside: Path, attack: Edit, said: str) -> None:
+def test_onnx_external_data(beside: Path, attack: Edit, said: str) -> None:
     folder = beside.parent
     secret = folder.parent / "secret.bin"
     secret.write_bytes(bytes(48))

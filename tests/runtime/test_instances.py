@@ -1,5 +1,6 @@
 """The instance group: threads that run a model, results that come back through one callable."""
 
+import os
 import queue
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from app.runtime import cpu
 from app.runtime.instances import InlineInstance, InstanceGroup
 
 PATIENCE = 10
@@ -38,6 +40,28 @@ def test_results_are_delivered_through_the_callable_and_not_from_the_worker() ->
     ((worker, caller),) = seen
     assert worker.startswith("m")
     assert caller is threading.current_thread()
+
+
+def test_its_threads_give_way_to_the_event_loops() -> None:
+    loop, seen = Loop(), []
+    group = InstanceGroup("m", 1, loop.deliver)
+    group.start(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), seen.append)
+    loop.take()
+    group.close()
+    assert seen == [min(19, os.getpriority(os.PRIO_PROCESS, os.getpid()) + cpu.NICENESS)]
+
+
+def test_where_threads_may_not_give_way_they_run_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", forbidden)
+    loop, seen = Loop(), []
+    group = InstanceGroup("m", 1, loop.deliver)
+    group.start(lambda: "ran", seen.append)
+    loop.take()
+    group.close()
+    assert seen == ["ran"]
 
 
 @pytest.mark.parametrize("error", [ValueError("wrong"), KeyboardInterrupt(), SystemExit(3)])
