@@ -12,6 +12,8 @@ from app.errors import BonsaiError, UnsupportedMedia, clip
 
 logger = logging.getLogger("bonsai.audit")
 
+ADMIN = "/v2/repository/models/"
+"""Below this path lie the doors that change what the server does."""
 BROWSERS = ("origin", "sec-fetch-site")
 """Headers that a browser sends with every POST and no script can take away (https://fetch.spec.whatwg.org)."""
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from app.access.access import Access
 from app.access.keyring import Caller
-from app.api.admin import audit
+from app.api.admin import ADMIN, audit
 from app.api.asgi import Application, Message, Receive, Scope, Send, write
 from app.api.health import PROBES
 from app.api.scopes import CALLER
@@ -40,7 +40,7 @@ class Doorkeeper:
             try:
                 scope.setdefault("state", {})[CALLER] = self._admit(scope)
             except BonsaiError as error:
-                if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+                if scope["path"].startswith(ADMIN):
                     audit(scope, "", error.code)
                 await write(answer_to(error), guarded)
                 return

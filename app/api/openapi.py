@@ -4,6 +4,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from app.api.admin import ADMIN
+from app.api.health import PROBES
 from app.api.routes import PREDICT
 from app.protocol import media, npy
 
@@ -126,14 +128,26 @@ _COMPRESSED = {"description": "Where the answer is compressed.", "schema": _BODY
 _ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
 _FAILURES = {
     400: "Invalid input: which field, what was expected, what came.",
+    401: "An API key is missing or unknown.",
+    403: "The API key does not open this, or the host is a name that is not this server's.",
     404: "Unknown model or version.",
     413: "Body or rows over the limit.",
     415: "Content type or encoding that is not read here.",
+    429: "This key has asked too often; Retry-After says when to come back.",
     500: "A fault of the server or the model.",
     501: "Not supported.",
     503: "Overloaded, draining or not ready; Retry-After says when to come back.",
     504: "The deadline passed.",
 }
+
+
+_SCHEMES = {
+    "Bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
+    "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+_WITH_KEY: list[dict[str, list[str]]] = [{name: []} for name in _SCHEMES]
+_NO_KEY: dict[str, list[str]] = {}
+"""What a server without keys takes."""
 
 
 def install(application: FastAPI) -> None:
@@ -144,9 +158,15 @@ def install(application: FastAPI) -> None:
         if application.openapi_schema is None:
             schema = generate()
             schema["paths"] |= _inference_paths()
-            for operations in schema["paths"].values():
+            schema["security"] = [_NO_KEY, *_WITH_KEY]
+            schema.setdefault("components", {})["securitySchemes"] = _SCHEMES
+            for path, operations in schema["paths"].items():
                 for operation in operations.values():
                     _use_our_errors(operation)
+                    if path in PROBES:
+                        operation["security"] = []
+                    elif path.startswith(ADMIN):
+                        operation["security"] = _WITH_KEY
             schema.get("components", {}).get("schemas", {}).pop("HTTPValidationError", None)
             schema.get("components", {}).get("schemas", {}).pop("ValidationError", None)
         return application.openapi_schema or {}

@@ -220,6 +220,8 @@ class DynamicBatcher:
     def _finish(self, batch: Batch, result: Result) -> None:
         self._end(batch)
         if isinstance(result, BaseException):
+            if all(entry.done for entry in batch.entries):
+                self._runs.observe_halted(batch, self._clock() - batch.started)
             self._fail(batch, result)
         else:
             self._answer(batch, result)

@@ -58,6 +58,18 @@ def test_the_documented_paths_are_the_served_ones(application: Application, docu
     }
 
 
+def test_the_document_says_where_a_key_is_needed(document: dict[str, Any]) -> None:
+    assert document["components"]["securitySchemes"]["ApiKey"]["name"] == "X-API-Key"
+    assert {} in document["security"]
+    for _, path, operation in operations(document):
+        if path in health.PROBES:
+            assert operation["security"] == []
+        elif path in ADMIN:
+            assert operation["security"] == [{"Bearer": []}, {"ApiKey": []}]
+        else:
+            assert "security" not in operation
+
+
 def test_every_documented_operation_is_there(application: Application, document: dict[str, Any]) -> None:
     for method, path, _ in operations(document):
         answer = application.request(method, path.format(model="m", version="1"))
