@@ -189,9 +189,9 @@ class DynamicBatcher:
 
     def _take(self, room: Room, now: float) -> list[Entry]:
         """The entries of the next batch; none where what there was has to be answered otherwise."""
-        entries, expired = self._waiting.take(room, now)
-        if self._waiting.rows:  # if nothing else waits, it is run: only runs show that they have become quicker
-            expired += [entry for entry in entries if self._runs.is_too_late(entry, now)]
+        # What waits alone is run if there is any time: only runs show that they have become quicker.
+        is_past = self._runs.is_too_late if self._waiting.entries > 1 else Entry.is_expired
+        entries, expired = self._waiting.take(room, now, lambda entry: is_past(entry, now))
         for entry in expired:
             self._expire(entry)
         # A waiter that has just been answered may have cancelled others.

@@ -17,6 +17,8 @@ MOST_DEAD = 64
 
 Room = Callable[[Hashable, float], int]
 """The rows that a batch of this key may have, the earliest of its deadlines given (infinity where there is none)."""
+IsPast = Callable[[Entry], bool]
+"""Whether an entry's answer would come too late, or its deadline has passed."""
 
 
 class _Client:
@@ -133,15 +135,15 @@ class Queue:
         entry.lane = entry.key if entry.key is not None else ("alone", entry.arrival)
         self._seat(entry, now)
 
-    def take(self, room: Room, now: float) -> tuple[list[Entry], list[Entry]]:
-        """Entries of one key for the next batch, and those met on the way whose deadline has passed.
+    def take(self, room: Room, now: float, is_past: IsPast) -> tuple[list[Entry], list[Entry]]:
+        """Entries of one key for the next batch, and those met on the way that are past being run.
 
         An entry larger than the room gets a batch of its own. Nothing is taken only where nothing waits any more.
         """
         self._lift(now)
         expired: list[Entry] = []
-        first = self._first(now, expired)
-        return ([] if first is None else self._fill(first, room, now, expired)), expired
+        first = self._first(is_past, expired)
+        return ([] if first is None else self._fill(first, room, is_past, expired)), expired
 
     def remove(self, entry: Entry) -> None:
         """Takes an entry out, wherever it waits."""
@@ -200,18 +202,18 @@ class Queue:
         self.entries -= 1
         self._levels[entry.level].leave(entry)
 
-    def _first(self, now: float, expired: list[Entry]) -> Entry | None:
+    def _first(self, is_past: IsPast, expired: list[Entry]) -> Entry | None:
         """The entry that the next batch must begin with."""
         for level in self._levels.values():
             while level.clients:
                 entry = next(iter(level.clients.values())).most_urgent()
-                if not entry.is_expired(now):
+                if not is_past(entry):
                     return entry
                 self._leave(entry)
                 expired.append(entry)
         return None
 
-    def _fill(self, first: Entry, room: Room, now: float, expired: list[Entry]) -> list[Entry]:
+    def _fill(self, first: Entry, room: Room, is_past: IsPast, expired: list[Entry]) -> list[Entry]:
         """Takes what may share a batch with `first`: level by level, one entry a client and turn."""
         taken: list[Entry] = []
         rows, earliest = 0, math.inf
@@ -224,7 +226,7 @@ class Queue:
             while turn and rows < most:
                 again = []
                 for name in turn:
-                    entry = self._next_of(level, name, first.lane, now, expired)
+                    entry = self._next_of(level, name, first.lane, is_past, expired)
                     if entry is None:
                         continue
                     if taken and rows + entry.rows > most:
@@ -241,10 +243,12 @@ class Queue:
                 turn = again
         return taken
 
-    def _next_of(self, level: _Level, name: Hashable, lane: Hashable, now: float, expired: list[Entry]) -> Entry | None:
+    def _next_of(
+        self, level: _Level, name: Hashable, lane: Hashable, is_past: IsPast, expired: list[Entry]
+    ) -> Entry | None:
         while (client := level.clients.get(name)) is not None:
             entry = client.first(lane)
-            if entry is None or not entry.is_expired(now):
+            if entry is None or not is_past(entry):
                 return entry
             self._leave(entry)
             expired.append(entry)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from app.batching.batch import Entry, Outcome
-from app.batching.queue import Queue
+from app.batching.queue import IsPast, Queue
 from app.batching.room import Room
 
 
@@ -59,13 +59,13 @@ class Waiting:
         for entry in fresh:
             self.queue.put(entry, now)
 
-    def take(self, room: Room, now: float) -> tuple[list[Entry], list[Entry]]:
-        """The entries of the next batch, and those met on the way whose deadline has passed."""
-        if self._fresh and self._fits(room, now):
+    def take(self, room: Room, now: float, is_past: IsPast) -> tuple[list[Entry], list[Entry]]:
+        """The entries of the next batch, and those met on the way that are past being run."""
+        if self._fresh and self._fits(room, is_past):
             fresh, self._fresh, self._fresh_rows = self._fresh, [], 0
             return fresh, []
         self.pour()
-        return self.queue.take(room.rows, now)
+        return self.queue.take(room.rows, now, is_past)
 
     def remove(self, entry: Entry) -> bool:
         """Takes an entry out; False where it does not wait."""
@@ -82,10 +82,12 @@ class Waiting:
         """Rows that would go before `entry` if it came now, at most."""
         return self._fresh_rows + self.queue.ahead(entry)
 
-    def _fits(self, room: Room, now: float) -> bool:
-        """Whether one batch has room for everything that is fresh, and none of it has expired."""
+    def _fits(self, room: Room, is_past: IsPast) -> bool:
+        """Whether one batch has room for everything that is fresh, and none of it is past being run."""
         earliest = math.inf
         for entry in self._fresh:
-            if entry.deadline is not None and entry.deadline < earliest:
-                earliest = entry.deadline
-        return earliest > now and self._fresh_rows <= room.rows(self._fresh[0].key, earliest)
+            if entry.deadline is not None:
+                if is_past(entry):
+                    return False
+                earliest = min(earliest, entry.deadline)
+        return self._fresh_rows <= room.rows(self._fresh[0].key, earliest)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.batching.cost import CHOICE_RUNS, LARGEST_KEYS, Costs, CostTable, Measured
+from app.errors import DeadlineExceeded
 from tests.batching.world import World
 
 KNEE: Measured = ((1, 1.0), (2, 1.2), (4, 3.0), (8, 8.0))
@@ -188,11 +189,26 @@ def test_a_deadline_makes_the_batch_smaller() -> None:
 
 def test_a_deadline_that_not_even_one_row_meets_does_not_slow_down_the_others() -> None:
     world = World(costs=CHEAP)
-    world.submit(within=0.5)
+    hopeless = world.submit(within=0.5)
     for _ in range(7):
         world.submit()
     world.turn()
-    assert len(world.runs[0].rows) == 8
+    assert len(world.runs[0].rows) == 7
+    assert isinstance(hopeless.outcome, DeadlineExceeded)
+
+
+def test_one_that_cannot_be_in_time_does_not_make_the_batch_of_the_others_too_large() -> None:
+    """They have their deadlines too: as large a batch as without would end after those."""
+    world = World(costs=CHEAP)
+    hopeless = world.submit(within=2.5)
+    tickets = [world.submit(within=4.5) for _ in range(5)]
+    world.now += 2
+    world.settle()
+    assert isinstance(hopeless.outcome, DeadlineExceeded)
+    assert len(world.runs[0].rows) == 4  # 0.5 s, and 0.5 s a row
+    world.now += 2.4
+    world.complete()
+    assert [ticket.answered_right for ticket in tickets[:4]] == [True] * 4
 
 
 def test_runs_refine_the_costs_of_their_own_shape() -> None:
