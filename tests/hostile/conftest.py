@@ -17,7 +17,7 @@ from tests.publishing import publish
 _QUICK = 'default_model = "m"\n[defaults]\ninstances = 1\nthreads = 1\n'
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def hostile_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """m: x [N, 4] -> y [N, 3]. labelled: the same with labels. two: a and b. raises: fails on what is not 0 to 3.
     One for each datatype, of its name in lower case: x [N, 4], which comes back as it is."""
@@ -33,7 +33,7 @@ def hostile_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session", params=COMMANDS)
+@pytest.fixture(scope="package", params=COMMANDS)
 def witness(
     request: pytest.FixtureRequest, hostile_models: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Witness]:

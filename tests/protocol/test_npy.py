@@ -187,7 +187,7 @@ def test_damaged_files_are_an_array_or_invalid_input_and_take_no_more_than_thems
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert peak < 4 << 20  # threads of other tests are counted too; what a header may claim is far larger
+    assert peak < 64 << 10
 
 
 def outputs(*named: tuple[str, str]) -> Signature:
