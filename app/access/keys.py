@@ -104,11 +104,11 @@ def append(keys: Keys, file: Path) -> None:
     there = Keys.read(file) if file.exists() else Keys({})
     if twice := sorted(there.root.keys() & keys.root.keys()):
         raise InvalidInput(f"{file.name}: expected no key of that name, got {', '.join(twice)}")
-    before = file.read_text(encoding="utf-8").rstrip("\n") + "\n\n" if there.root else ""
+    before = file.read_text(encoding="utf-8").rstrip("\n") if file.exists() else ""
     staged = file.with_name(f".{file.name}.new")
     try:
         staged.touch(mode=0o600)
-        staged.write_text(before + keys.toml(), encoding="utf-8")
+        staged.write_text("\n\n".join(filter(None, [before, keys.toml()])), encoding="utf-8")
         staged.replace(file)
     except OSError as error:
         raise InvalidInput(f"{file.name} cannot be written: {error.strerror}") from None

@@ -98,6 +98,13 @@ def test_keys_are_added_to_a_file_of_its_owner_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["keys.toml"]
 
 
+def test_what_a_person_wrote_into_a_file_without_keys_stays(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text("# ask ops for a key\n")
+    append(Keys.of({"a": ENTRY}), file)
+    assert file.read_text().startswith("# ask ops for a key\n\n[a]\n")
+
+
 def test_a_name_is_there_once(tmp_path: Path) -> None:
     file = tmp_path / "keys.toml"
     append(Keys.of({"a": ENTRY}), file)
