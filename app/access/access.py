@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.access.hosts import ANY, Hosts
-from app.access.keyring import NOBODY, Caller, Keyring
-from app.errors import Unauthorized
+from app.access.keyring import Caller, Keyring
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +24,3 @@ class Access:
         key."""
         self.hosts.check(headers.get(b"host"))
         return self.keyring.find(headers)
-
-    def caller(self, headers: Mapping[bytes, bytes]) -> Caller:
-        """Whose request this is; NOBODY for an unknown key, which `identify` complains about."""
-        try:
-            return self.keyring.find(headers)
-        except Unauthorized:
-            return NOBODY

@@ -5,11 +5,10 @@ import hmac
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 from app.access.bucket import TokenBucket
-from app.access.keys import ANONYMOUS, Key, Keys, Scope
+from app.access.keys import ANONYMOUS, Key, Keys, Scope, digest_of
 from app.errors import Forbidden, InvalidInput, Unauthorized
 
 logger = logging.getLogger("bonsai.access")
@@ -54,7 +53,7 @@ class Keyring:
         self._file = file
         self._stamp = _stamp(file)
         self._keys: dict[str, Key] = {}
-        self._callers: dict[bytes, Caller] = {}
+        self._callers: dict[str, Caller] = {}
         self._anonymous = self._nameless = ANYBODY if file is None and fixed is None else NOBODY
         self._listeners: list[Callable[[], None]] = []
         self._take(self._read())
@@ -73,7 +72,7 @@ class Keyring:
         key = _presented(headers)
         if key is None or not self._callers:  # a client may bring a key to a server that asks for none
             return self._anonymous
-        asked = sha256(key).digest()
+        asked = digest_of(key)
         found = None
         for digest, caller in self._callers.items():
             if hmac.compare_digest(digest, asked):
@@ -117,7 +116,7 @@ class Keyring:
         }
         self._keys = keys
         self._anonymous = callers.pop(ANONYMOUS, self._nameless)
-        self._callers = {bytes.fromhex(keys[name].sha256 or ""): caller for name, caller in callers.items()}
+        self._callers = {keys[name].sha256 or "": caller for name, caller in callers.items()}
 
 
 def _caller(name: str, key: Key) -> Caller:
@@ -127,11 +126,10 @@ def _caller(name: str, key: Key) -> Caller:
     return Caller("" if is_anonymous else name, key.scopes, bucket, has_key=not is_anonymous)
 
 
-def _presented(headers: Mapping[bytes, bytes]) -> bytes | None:
+def _presented(headers: Mapping[bytes, bytes]) -> str | None:
     scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
-    if scheme.lower() == b"bearer":
-        return key.strip()
-    return headers.get(b"x-api-key")
+    given = key.strip() if scheme.lower() == b"bearer" else headers.get(b"x-api-key")
+    return None if given is None else given.decode("latin-1")
 
 
 def _stamp(file: Path | None) -> tuple[int, int, int] | None:

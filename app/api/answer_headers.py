@@ -2,10 +2,8 @@
 
 from functools import lru_cache
 
+from app.api.routes import JSON_LENGTH
 from app.protocol.messages import Encoded, ServedModel, Timings
-from app.protocol.oip import LENGTH_HEADER
-
-_JSON_LENGTH = LENGTH_HEADER.encode()
 
 
 def answer_headers(timings: Timings, request_id: bytes, served: ServedModel, encoded: Encoded) -> bytes:
@@ -20,7 +18,7 @@ def answer_headers(timings: Timings, request_id: bytes, served: ServedModel, enc
         1e3 * (written - received),
         request_id,
     )
-    return lines if json_length is None else b"%b: %d\r\n%b" % (_JSON_LENGTH, json_length, lines)
+    return lines if json_length is None else b"%b: %d\r\n%b" % (JSON_LENGTH, json_length, lines)
 
 
 @lru_cache

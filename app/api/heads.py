@@ -8,6 +8,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from app.api.framing import HeadersTooLarge, TargetTooLong, Unreadable
 from app.api.inference import Head
+from app.api.routes import JSON_LENGTH
 
 MAX_HEAD = 64 << 10
 MAX_HEADERS = 256
@@ -20,7 +21,7 @@ ONCE = (
     b"transfer-encoding",
     b"content-type",
     b"content-encoding",
-    b"inference-header-content-length",
+    JSON_LENGTH,
 )
 """Headers that, sent twice, make a request look like another one to the next server."""
 
@@ -98,15 +99,14 @@ class HeadReader:
         fields = dict(self.headers)
         if b"host" not in fields and self.version == b"1.1":
             raise Unreadable("host: expected one, as HTTP/1.1 demands, got none")
-        whole = _AUTHORITY.match(self.url)
-        authority = whole and whole[1]
         if len(fields) < len(self.headers):
             names = [name for name, _ in self.headers]
             for name in ONCE:
                 if names.count(name) > 1:
                     raise Unreadable(f"{name.decode()}: expected once, got several times")
-        if authority is not None:
-            fields[b"host"] = authority
+        whole = _AUTHORITY.match(self.url)
+        if whole is not None:
+            fields[b"host"] = whole[1]
         return fields
 
     # What the parser says

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from app.access.access import Access
-from app.access.keyring import Caller
+from app.access.keyring import NOBODY, Caller
 from app.access.keys import Scope
 from app.api.answer_headers import answer_headers
 from app.api.framing import Unreadable
@@ -37,6 +37,8 @@ class Head:
     """Names in lower case."""
     route: Route
     caller: Caller
+    refusal: BonsaiError | None
+    """Why the caller is not let in."""
     request_id: bytes | None
     """As the client gave it."""
     timeout: float | None
@@ -87,13 +89,14 @@ class Inference:
         request_id = headers.get(b"x-request-id")
         if request_id is not None and _REQUEST_ID.fullmatch(request_id) is None:
             request_id = None
-        caller = self.access.caller(headers)
-        return Head(method, path, headers, found, caller, request_id, _timeout(headers), json_length(headers))
+        caller, refusal = self._identify(headers)
+        return Head(method, path, headers, found, caller, refusal, request_id, _timeout(headers), json_length(headers))
 
     def refuse(self, head: Head) -> Answer | None:
         """The answer to a request that is wrong by its head alone; None where its body is wanted."""
         try:
-            self.access.identify(head.headers).check(Scope.INFER)
+            if head.refusal is not None:
+                raise head.refusal
             if head.method != "POST":
                 raise MethodNotAllowed(f"{head.method} {clip(head.path)}: expected POST")
             self._check(head)
@@ -160,6 +163,15 @@ class Inference:
 
     def _refusal(self, head: Head, error: BonsaiError) -> Answer:
         return self.fail(Call(self, head, head.request_id or _fresh_id(), Timings(self._clock()), _nobody), error)
+
+    def _identify(self, headers: Mapping[bytes, bytes]) -> tuple[Caller, BonsaiError | None]:
+        """Whose request this is, and why it is refused."""
+        try:
+            caller = self.access.identify(headers)
+            caller.check(Scope.INFER)
+        except BonsaiError as error:
+            return NOBODY, error
+        return caller, None
 
     def _check(self, head: Head) -> None:
         headers = head.headers

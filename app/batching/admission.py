@@ -34,7 +34,7 @@ class Admission:
         refusal = Overloaded(
             f"the queue is full: {waiting} rows wait, {most} may",
             reason="queue_full",
-            retry_after=max(1, math.ceil(self.backlog(limits, instances))),
+            retry_after=_retry_after(self.backlog(limits, instances)),
         )
         displaced = self._waiting.queue.displaced_by(entry, most)
         if not displaced:
@@ -54,7 +54,7 @@ class Admission:
             raise Overloaded(
                 f"the answer would take {finish * 1000:.0f} ms, the deadline is in {left * 1000:.0f} ms",
                 reason="deadline",
-                retry_after=max(1, math.ceil(backlog)),
+                retry_after=_retry_after(backlog),
             )
 
     def _wait(self, instances: int) -> float:
@@ -71,3 +71,8 @@ class Admission:
         costs = self._runs.costs.of(key)
         best = min(rows, costs.best_rows(limits.max_batch_rows))
         return math.ceil(rows / best) * costs.usual(best) / instances
+
+
+def _retry_after(backlog: float) -> int:
+    """Whole seconds after which what waits has been worked off, and at least one."""
+    return max(1, math.ceil(backlog))
