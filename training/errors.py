@@ -3,6 +3,8 @@
 BonsaiError
 └── TrainingError
     ├── UnknownRecipe   no recipe goes by that name
+    ├── DataMissing     a data set is neither on this machine nor to be had
+    ├── Interrupted     a signal asked to stop; what was done is kept
     ├── FoldRefused     a BatchNorm stands where it cannot be folded
     ├── ExportRefused   the exported graph is not what the recipe declares
     └── ParityBroken    two forms of one network give different answers
@@ -19,6 +21,14 @@ class TrainingError(BonsaiError):
 
 class UnknownRecipe(TrainingError):
     code = "unknown_recipe"
+
+
+class DataMissing(TrainingError):
+    code = "data_missing"
+
+
+class Interrupted(TrainingError):
+    code = "interrupted"
 
 
 class FoldRefused(TrainingError):

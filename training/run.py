@@ -32,7 +32,8 @@ def run(recipe: Recipe, models: Path, runs: Path, on_epoch: Callable[[], None]) 
     folder = new_folder(runs / recipe.name)
     split = recipe.load()
 
-    net = train(recipe, split.train, recipe.seeds.training, on_epoch)
+    seed = recipe.seeds.training
+    net = train(recipe.new_net(seed), recipe.feed(split.train), recipe.course(seed), on_epoch)
     checkpoint.save(net, recipe.config, folder / CHECKPOINT)
     golden.write(net, split.test, recipe.input, recipe.output, folder)
 

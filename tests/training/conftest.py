@@ -1,12 +1,13 @@
 """One quick training and one quick run, shared by the tests that only look at them."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from torch import nn
 
-from training.data.dataset import Split
+from training.data.dataset import Dataset, Split
 from training.recipes.digits import DIGITS
 from training.recipes.recipe import Recipe
 from training.run import run
@@ -15,6 +16,11 @@ from training.trainer import train
 
 def nothing() -> None:
     """An `on_epoch` that nobody looks at."""
+
+
+def trained(recipe: Recipe, rows: Dataset, seed: int, on_epoch: Callable[[], None] = nothing) -> nn.Module:
+    """A new net of the recipe, trained on these rows; in eval mode."""
+    return train(recipe.new_net(seed), recipe.feed(rows), recipe.course(seed), on_epoch)
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +37,7 @@ def split() -> Split:
 @pytest.fixture(scope="session")
 def net(quick: Recipe, split: Split) -> nn.Module:
     """A net in eval mode whose BatchNorms have learnt something. Not to be changed."""
-    return train(quick, split.train, 1, nothing)
+    return trained(quick, split.train, 1)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import training.measure.cross_validation
 import training.run
 from app.contract.manifest import Manifest, digest
 from tests.training.conftest import nothing
+from training.course import Course, RowFeed
 from training.data.dataset import Dataset, Split
 from training.errors import FoldRefused
 from training.measure.answers import graph_answers, open_graph
@@ -75,9 +76,9 @@ def test_no_test_row_is_learnt_from(
 ) -> None:
     learnt_from: list[Dataset] = []
 
-    def spied(recipe: Recipe, rows: Dataset, seed: int, on_epoch: Callable[[], None]) -> nn.Module:
-        learnt_from.append(rows)
-        return train(recipe, rows, seed, on_epoch)
+    def spied(net: nn.Module, feed: RowFeed, course: Course, on_epoch: Callable[[], None]) -> nn.Module:
+        learnt_from.append(feed.rows)
+        return train(net, feed, course, on_epoch)
 
     for module in (training.run, training.measure.cross_validation):
         monkeypatch.setattr(module, "train", spied)

@@ -1,13 +1,21 @@
-"""The loop: it learns, it repeats itself, and it leaves PyTorch as it found it."""
+"""The loop: it learns, it repeats itself, it goes on where it was stopped, and it leaves PyTorch as it found it."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from threading import Event
 
 import pytest
 import torch
 from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+from torch.utils.data import DataLoader, TensorDataset
 
-from tests.training.conftest import nothing
+from tests.training.conftest import nothing, trained
+from training.course import Feed, LoaderFeed
 from training.data.dataset import Split
+from training.errors import Interrupted
 from training.measure.answers import net_answers
 from training.recipes.recipe import Recipe
 from training.trainer import reproducible, train
@@ -23,22 +31,22 @@ def brief(quick: Recipe) -> Recipe:
 
 
 def test_it_learns(quick: Recipe, split: Split) -> None:
-    net = train(replace(quick, epochs=5), split.train, 1, nothing)
+    net = trained(replace(quick, epochs=5), split.train, 1)
     assert not net.training
     assert quick.correct(net_answers(net, split.validation.inputs), split.validation.targets).mean() > 0.9
 
 
 def test_a_seed_fixes_the_weights(brief: Recipe, split: Split) -> None:
     rows = split.validation
-    first = weights(train(brief, rows, 1, nothing))
+    first = weights(trained(brief, rows, 1))
     torch.rand(3)  # what chance did before does not matter
-    assert torch.equal(first, weights(train(brief, rows, 1, nothing)))
-    assert not torch.equal(first, weights(train(brief, rows, 2, nothing)))
+    assert torch.equal(first, weights(trained(brief, rows, 1)))
+    assert not torch.equal(first, weights(trained(brief, rows, 2)))
 
 
 def test_it_reports_every_epoch(quick: Recipe, split: Split) -> None:
     epochs: list[int] = []
-    train(quick, split.validation, 1, lambda: epochs.append(1))
+    trained(quick, split.validation, 1, lambda: epochs.append(1))
     assert len(epochs) == quick.epochs
 
 
@@ -68,8 +76,88 @@ def test_the_thread_count_around_does_not_matter(brief: Recipe, split: Split) ->
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
-            return weights(train(brief, split.validation, 1, nothing))
+            return weights(trained(brief, split.validation, 1))
         finally:
             torch.set_num_threads(before)
 
     assert torch.equal(trained_among(1), trained_among(3))
+
+
+class Stopping:
+    """Rows whose feed sets `stop` once so many batches were taken."""
+
+    def __init__(self, feed: Feed, stop: Event, batches: int) -> None:
+        self.feed, self.stop, self.left = feed, stop, batches
+
+    def __len__(self) -> int:
+        return len(self.feed)
+
+    def epoch(self, chance: torch.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for batch in self.feed.epoch(chance):
+            self.left -= 1
+            if self.left == 0:
+                self.stop.set()
+            yield batch
+
+
+class Dropping(nn.Module):
+    """A net that draws from PyTorch's own chance at each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Flatten(), nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(), nn.Linear(32, 10)
+        )
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.net(image)
+        return logits
+
+
+@pytest.mark.parametrize("batches", [1, 4, 5, 8])
+@pytest.mark.parametrize("optimizer", [AdamW, partial(SGD, momentum=0.9, nesterov=True)])
+def test_a_training_that_was_stopped_ends_at_the_same_weights(
+    quick: Recipe, split: Split, tmp_path: Path, batches: int, optimizer: Callable[..., Optimizer]
+) -> None:
+    recipe = replace(quick, net=Dropping, optimizer=optimizer, batch_rows=40, epochs=2)
+    feed, course = recipe.feed(split.validation), recipe.course(1)
+    assert len(feed) == 5
+    straight = weights(train(recipe.new_net(1), feed, course, nothing))
+
+    state, stop, epochs = tmp_path / "training.safetensors", Event(), []
+    with pytest.raises(Interrupted, match="of 2"):
+        train(recipe.new_net(1), Stopping(feed, stop, batches), course, nothing, state, stop)
+    # A net of other weights: everything has to come from the state.
+    resumed = train(recipe.new_net(9), feed, course, lambda: epochs.append(1), state)
+    assert torch.equal(weights(resumed), straight)
+    assert len(epochs) == 2
+
+
+def test_a_finished_training_is_not_done_again(quick: Recipe, split: Split, tmp_path: Path) -> None:
+    feed, course, state = quick.feed(split.validation), quick.course(1), tmp_path / "training.safetensors"
+    first = weights(train(quick.new_net(1), feed, course, nothing, state))
+    assert torch.equal(weights(train(quick.new_net(9), Refusing(feed), course, nothing, state)), first)
+
+
+class Refusing:
+    """A feed that nothing may be taken from."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+
+    def __len__(self) -> int:
+        return len(self.feed)
+
+    def epoch(self, chance: torch.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        raise AssertionError("a batch was asked for")
+
+
+def test_a_loader_of_ones_own_is_a_feed(quick: Recipe, split: Split, tmp_path: Path) -> None:
+    rows = TensorDataset(torch.from_numpy(split.validation.inputs), torch.from_numpy(split.validation.targets))
+    feed = LoaderFeed(DataLoader(rows, batch_size=40, shuffle=True))
+    course = replace(quick.course(1), epochs=2)
+    straight = weights(train(quick.new_net(1), feed, course, nothing))
+    state, stop = tmp_path / "training.safetensors", Event()
+    with pytest.raises(Interrupted):
+        train(quick.new_net(1), Stopping(feed, stop, 7), course, nothing, state, stop)
+    assert torch.equal(weights(train(quick.new_net(1), feed, course, nothing, state)), straight)

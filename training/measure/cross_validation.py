@@ -21,6 +21,7 @@ def cross_validate(recipe: Recipe, development: Dataset, on_epoch: Callable[[], 
     )
     scores = []
     for number, (trained, held_out) in enumerate(folds, start=1):
-        net = train(recipe, trained, recipe.seeds.training + number, on_epoch)
+        seed = recipe.seeds.training + number
+        net = train(recipe.new_net(seed), recipe.feed(trained), recipe.course(seed), on_epoch)
         scores.append(float(recipe.correct(net_answers(net, held_out.inputs), held_out.targets).mean()))
     return cross_validated(scores, held_out_to_trained=1 / (recipe.folds - 1))

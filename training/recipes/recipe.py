@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
+from torch.optim import AdamW, Optimizer
 
 from app.contract.manifest import Tolerance
 from app.contract.tensors import InputSpec, OutputSpec
-from training.data.dataset import Split
+from training.course import Course, RowFeed
+from training.data.dataset import Dataset, Split
+from training.trainer import reproducible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +52,29 @@ class Recipe:
     batch_rows: int
     peak_learning_rate: float
     weight_decay: float
+    optimizer: Callable[..., Optimizer] = AdamW
     folds: int
     repeats: int
+
+    def new_net(self, seed: int) -> nn.Module:
+        """An untrained net, its weights drawn from the seed."""
+        with reproducible(seed):
+            return self.net()
+
+    def feed(self, rows: Dataset) -> RowFeed:
+        """The rows, as the net learns from them."""
+        return RowFeed(rows, self.batch_rows, self.augment)
+
+    def course(self, seed: int) -> Course:
+        """How an untrained net learns."""
+        return Course(
+            loss=lambda net, inputs, targets: self.loss(net(inputs), targets),
+            optimizer=self.optimizer,
+            peak_learning_rate=self.peak_learning_rate,
+            weight_decay=self.weight_decay,
+            epochs=self.epochs,
+            seed=seed,
+        )
 
     @property
     def epochs_in_all(self) -> int:

@@ -1,0 +1,137 @@
+"""CIFAR-10: 60,000 colour pictures of 32x32 pixels, ten classes.
+
+Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009,
+https://www.cs.toronto.edu/~kriz/cifar.html. The recipe reads cifar10/{train,test}/<class>/<picture>, as a folder or
+as cifar10_images.tar.gz. The copy that the published version learnt from holds the pictures as small JPEGs, so its
+accuracies are not those of papers on the original pixels. No licence is stated with the set: no row is published.
+"""
+
+from functools import partial
+
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+from torch.optim import SGD
+
+from app.contract.manifest import Tolerance
+from app.contract.tensors import DataType, InputSpec, OutputSpec
+from training.data import source
+from training.data.dataset import Split
+from training.data.folder import read_pictures
+from training.measure.accuracy import top1
+from training.recipes.recipe import Recipe, Seeds
+
+SIDE = 32
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+ARCHIVE = "cifar10_images.tar.gz"
+ORIGIN = "the pictures are at https://www.cs.toronto.edu/~kriz/cifar.html"
+VALIDATION = 5_000
+SEEDS = Seeds(split=30, training=31, cross_validation=32)
+
+
+def load() -> Split:
+    """45,000 rows to train, 5,000 to validate, the set's own 10,000 to test; uint8 [rows, 32, 32, 3]."""
+    path = source.find(ARCHIVE, ORIGIN)
+    development, _ = read_pictures(path, "train", SIDE)
+    test, _ = read_pictures(path, "test", SIDE)
+    trained, validated = train_test_split(
+        np.arange(len(development)), test_size=VALIDATION, stratify=development.targets, random_state=SEEDS.split
+    )
+    return Split(development.take(trained), development.take(validated), test)
+
+
+class Residual(nn.Module):
+    """Two convolutions beside a straight way."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*convolution(channels, channels), *convolution(channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = x + self.body(x)
+        return found
+
+
+class Cifar10Net(nn.Module):
+    """A residual network of eight convolutions and one dense layer, after D. Page's nine layers
+    (https://myrtle.ai/learn/how-to-train-your-resnet/, 2018), at half its width: 1.6 million weights."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *convolution(3, width),
+            *convolution(width, 2 * width),
+            nn.MaxPool2d(2),
+            Residual(2 * width),
+            *convolution(2 * width, 4 * width),
+            nn.MaxPool2d(2),
+            *convolution(4 * width, 8 * width),
+            nn.MaxPool2d(2),
+            Residual(8 * width),
+            nn.MaxPool2d(4),
+            nn.Flatten(),
+        )
+        self.classifier = nn.Linear(8 * width, len(CLASSES))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """uint8 [rows, 32, 32, 3], RGB -> logits, float32 [rows, 10]."""
+        # About zero mean and unit deviation; the channels of this set differ too little to be treated apart.
+        pixels = (image.permute(0, 3, 1, 2).float() - 120.0) / 64.0
+        logits: Tensor = self.classifier(self.body(pixels))
+        return logits
+
+
+def convolution(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:
+    # No bias: the BatchNorm behind would take it out again.
+    return (
+        nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(),
+    )
+
+
+def vary(images: Tensor, generator: Generator) -> Tensor:
+    """Each picture moved by up to 4 pixels in both directions, and half of them mirrored.
+
+    [rows, 32, 32, 3] -> [rows, 32, 32, 3]; what lies beyond the border is its mirror image.
+    """
+    rows = len(images)
+    line = torch.arange(SIDE)
+    top, left = torch.randint(-4, 5, (2, rows, 1), generator=generator)
+    mirrored = torch.rand(rows, 1, generator=generator) < 0.5
+    down = reflected(top + line)
+    across = reflected(left + torch.where(mirrored, line.flip(0), line))
+    return images[torch.arange(rows)[:, None, None], down[:, :, None], across[:, None, :]]
+
+
+def reflected(index: Tensor) -> Tensor:
+    """Places beyond 0 and SIDE - 1, folded back inside."""
+    last = SIDE - 1
+    return last - (last - index.abs()).abs()
+
+
+CIFAR10 = Recipe(
+    name="cifar10",
+    task="image-classification",
+    description="Pictures of 32x32 pixels, RGB of 0 to 255, of ten kinds of things",
+    input=InputSpec(name="image", datatype=DataType.UINT8, shape=(-1, SIDE, SIDE, 3)),
+    output=OutputSpec(
+        name="logits", datatype=DataType.FP32, shape=(-1, len(CLASSES)), labels=CLASSES, activation="softmax"
+    ),
+    tolerance=Tolerance(rtol=1e-3, atol=1e-3),
+    load=load,
+    net=Cifar10Net,
+    loss=partial(functional.cross_entropy, label_smoothing=0.1),
+    augment=vary,
+    correct=top1,
+    seeds=SEEDS,
+    epochs=8,
+    batch_rows=128,
+    optimizer=partial(SGD, momentum=0.9, nesterov=True),
+    peak_learning_rate=0.15,
+    weight_decay=5e-4,
+    folds=5,
+    repeats=1,
+)
