@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from training.recipes.digits import load
 
-COMMITTED = Path(__file__).parent.parent / "models" / "digits" / "1"
+COMMITTED = Path(__file__).parent.parent / "models" / "digits" / "2"
 
 
 @functools.cache

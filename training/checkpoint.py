@@ -1,15 +1,40 @@
-"""A net's weights on disk: safetensors beside JSON, nothing that runs code when it is read."""
+"""A net on disk: its weights as safetensors, its layers' widths as JSON, nothing that runs code when it is read."""
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-from torch import nn
+from safetensors import torch as safetensors
+from torch import Tensor, nn
+
+from training.compress.widths import resize, widths
+
+FILENAME = "checkpoint.safetensors"
+DESCRIPTION = "checkpoint.json"
 
 
-def save(net: nn.Module, config: dict[str, Any], path: Path) -> None:
-    """Writes the weights and buffers to `path` (.safetensors) and what they were made with to its .json neighbour."""
-    # The config does not go into the file's own header: that one is a hash map, and its order changes the digest.
-    save_file(net.state_dict(), path)
-    path.with_suffix(".json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+def save(net: nn.Module, config: Mapping[str, Any], folder: Path) -> None:
+    """Writes the weights and buffers, and beside them the widths and what the net was made with."""
+    safetensors.save_file(_weights(net), folder / FILENAME)
+    # Not in the weights' own header: that one is a hash map, and its order changes the digest.
+    description = {"widths": widths(net), "config": dict(config)}
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def load(like: nn.Module, folder: Path) -> nn.Module:
+    """The net that was saved, in eval mode; `like` is a net of its class, as it was before anything was cut."""
+    description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    net = resize(like, description["widths"])
+    net.load_state_dict(safetensors.load_file(folder / FILENAME))
+    return net.eval()
+
+
+def sha256(net: nn.Module) -> str:
+    """Digest of the file that `save` would write the weights to."""
+    return hashlib.sha256(safetensors.save(_weights(net))).hexdigest()
+
+
+def _weights(net: nn.Module) -> dict[str, Tensor]:
+    return {name: weight.contiguous() for name, weight in net.state_dict().items()}

@@ -1,47 +1,115 @@
 """bonsai-train: the offline job's commands."""
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from app.contract.manifest import Manifest
 from app.errors import BonsaiError
-from training import recipes
+from training import own, recipes, tables
+from training.compress.quantize import PRESETS
+from training.device import Amp, Name, pick
+from training.distributed import joined
 from training.errors import UnknownRecipe
+from training.own_graph import compile_graph
+from training.pareto import Terms
+from training.rebuild import rebuild as rebuild_version
 from training.recipes.recipe import Recipe
-from training.run import run as run_recipe
+from training.run import Run, compile_subject, new_folder, newest_folder, run_recipe
+from training.steps import Step
+from training.subject import Plan
 
 commands = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+Models = Annotated[Path, typer.Option(help="Model repository to publish into.")]
+Runs = Annotated[Path, typer.Option(help="Where the steps of a run go.")]
+MaxDrop = Annotated[float, typer.Option(min=0, max=100, help="Percentage points that the answers may lose.")]
+MaxMs = Annotated[float | None, typer.Option(min=0, help="Milliseconds of 8 rows, 99th percentile, one thread.")]
+MaxMb = Annotated[float | None, typer.Option(min=0, help="Megabytes of memory that the loaded graph may take.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the newest run of that name.")]
+On = Annotated[Name, typer.Option("--device", help="Where the net learns.")]
+Mixed = Annotated[Amp, typer.Option("--amp", help="Mixed precision; auto is the fastest that is safe there.")]
 
 
 @commands.callback()
 def bonsai_train() -> None:
-    """Trains networks and publishes them as model versions."""
+    """Trains networks, compiles them, and publishes the best version under your terms."""
 
 
 @commands.command()
 def run(
     recipe: Annotated[str, typer.Argument(help=f"One of: {', '.join(sorted(recipes.RECIPES))}.")],
-    models: Annotated[Path, typer.Option(help="Model repository to publish into.")] = Path("models"),
-    runs: Annotated[Path, typer.Option(help="Where the run's checkpoints go.")] = Path("runs"),
+    models: Models = Path("models"),
+    runs: Runs = Path("runs"),
+    max_drop: MaxDrop = 1.0,
+    max_ms: MaxMs = None,
+    max_mb: MaxMb = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's own.")] = None,
-    folds: Annotated[int | None, typer.Option(min=2, help="Folds of the cross-validation, likewise.")] = None,
-    repeats: Annotated[int | None, typer.Option(min=1, help="Repeats of the cross-validation, likewise.")] = None,
+    resume: Resume = False,
+    device: On = "auto",
+    amp: Mixed = "off",
 ) -> None:
-    """Train, fuse, export, verify and publish one version."""
+    """Train a recipe, compile what came out, and publish one version."""
     chosen = find(recipe)
-    chosen = replace(
-        chosen,
-        epochs=epochs or chosen.epochs,
-        folds=folds or chosen.folds,
-        repeats=repeats or chosen.repeats,
-    )
-    show(follow(chosen, models, runs))
+    chosen = replace(chosen, epochs=epochs or chosen.epochs)
+    terms = Terms(max_drop=max_drop, max_ms=max_ms, max_mb=max_mb)
+    with watched(chosen.name, models, runs, terms, resume, device, amp) as one:
+        folder = run_recipe(chosen, one)
+    if folder is not None:
+        tables.show(folder)
+
+
+@commands.command()
+def compile(
+    target: Annotated[str, typer.Argument(help="MODULE:FUNCTION that returns a Subject, or a float MODEL.onnx.")],
+    rows: Annotated[Path | None, typer.Option(help="For an .onnx file: an .npz with inputs and targets.")] = None,
+    name: Annotated[str | None, typer.Option(help="For an .onnx file: the model's name, if not the file's.")] = None,
+    models: Models = Path("models"),
+    runs: Runs = Path("runs"),
+    max_drop: MaxDrop = 1.0,
+    max_ms: MaxMs = None,
+    max_mb: MaxMb = None,
+    resume: Resume = False,
+    device: On = "auto",
+    amp: Mixed = "off",
+) -> None:
+    """Compile a trained network of your own, and publish one version."""
+    terms = Terms(max_drop=max_drop, max_ms=max_ms, max_mb=max_mb)
+    if target.endswith(".onnx"):
+        if rows is None:
+            raise typer.BadParameter("expected an .npz with inputs and targets, got nothing", param_hint="--rows")
+        path = Path(target)
+        with watched(name or path.stem, models, runs, terms, resume, device, amp) as one:
+            folder: Path | None = compile_graph(path, rows, name or path.stem, Plan(presets=tuple(PRESETS)), one)
+    else:
+        subject, plan = own.load(target)
+        with watched(subject.name, models, runs, terms, resume, device, amp) as one:
+            folder = compile_subject(subject, plan, one, f"bonsai-train compile {target}")
+    if folder is not None:
+        tables.show(folder)
+
+
+@commands.command()
+def rebuild(
+    version: Annotated[Path, typer.Argument(help="A version folder of the model repository.")],
+    subject: Annotated[str | None, typer.Option(help="MODULE:FUNCTION, where the version is of no recipe.")] = None,
+) -> None:
+    """Make a version's graphs anew from the checkpoint beside them, and hold them against the published ones."""
+    name = Manifest.read(version).name
+    if subject is None:
+        recipe = find(name)
+        source = recipe.subject(recipe.load(), recipe.seeds.training)
+    else:
+        source, _ = own.load(subject)
+    for file, sha256 in rebuild_version(version, source).items():
+        typer.echo(f"{file}: {sha256}, as published")
 
 
 def find(name: str) -> Recipe:
@@ -51,24 +119,49 @@ def find(name: str) -> Recipe:
         raise typer.BadParameter(str(error), param_hint="RECIPE") from None
 
 
-def follow(recipe: Recipe, models: Path, runs: Path) -> Path:
-    """Runs the recipe under a progress bar that counts the epochs of all its trainings."""
+@contextmanager
+def watched(name: str, models: Path, runs: Path, terms: Terms, resume: bool, device: Name, amp: Amp) -> Iterator[Run]:
+    """A run under a bar that counts the epochs of each step; SIGTERM and Ctrl-C stop it so that it can go on."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"))
-    with Progress(*columns, TimeElapsedColumn()) as progress:
-        bar = progress.add_task(recipe.name, total=recipe.epochs_in_all)
-        return run_recipe(recipe, models, runs, lambda: progress.advance(bar))
+    home = runs / name
+    with (
+        joined() as ranks,
+        Progress(*columns, TimeElapsedColumn(), disable=not ranks.first) as progress,
+        stoppable() as stop,
+    ):
+        bar = progress.add_task(name, total=None)
+
+        def on_step(step: Step) -> None:
+            progress.reset(bar, description=step.name, total=step.epochs or None)
+
+        yield Run(
+            models=models,
+            folder=newest_folder(home) if resume else new_folder(home),
+            terms=terms,
+            on_step=on_step,
+            on_epoch=lambda: progress.advance(bar),
+            notice=lambda sentence: progress.console.print(sentence, markup=False, highlight=False, soft_wrap=True),
+            stop=stop,
+            device=pick(device, amp, ranks.local),
+            ranks=ranks,
+        )
 
 
-def show(folder: Path) -> None:
-    """Prints the figures of a published version, each with its interval."""
-    manifest = Manifest.read(folder)
-    table = Table("metric", "value", "95 % interval", title=f"{manifest.name} version {manifest.version}")
-    for name, metric in manifest.metrics.items():
-        interval = "{:.4f} to {:.4f}".format(*metric.ci95) if metric.ci95 else "none"
-        table.add_row(name, f"{metric.value:.4f}", interval)
-    console = Console()
-    console.print(table)
-    console.print(f"published {folder}", markup=False, highlight=False, soft_wrap=True)
+@contextmanager
+def stoppable() -> Iterator[Event]:
+    """An event that SIGTERM and SIGINT set; a second one ends the process as ever."""
+    stop = Event()
+
+    def ask(number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def main() -> None:

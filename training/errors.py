@@ -2,12 +2,22 @@
 
 BonsaiError
 └── TrainingError
-    ├── UnknownRecipe   no recipe goes by that name
-    ├── DataMissing     a data set is neither on this machine nor to be had
-    ├── Interrupted     a signal asked to stop; what was done is kept
-    ├── FoldRefused     a BatchNorm stands where it cannot be folded
-    ├── ExportRefused   the exported graph is not what the recipe declares
-    └── ParityBroken    two forms of one network give different answers
+    ├── UnknownRecipe         no recipe goes by that name
+    ├── UnknownPreset         no quantisation preset goes by that name
+    ├── SubjectRefused        what was given to be compiled is no network that can be
+    ├── DataMissing           a data set is neither on this machine nor to be had
+    ├── DataBroken            a data set's file is not what its reader expects
+    ├── DeviceMissing         the device, or the precision, that was asked for is not on this machine
+    ├── Interrupted           a signal asked to stop; what was done is kept
+    ├── RemovalRefused        units that cannot be removed, or a net that does not run without them
+    ├── PruneRefused          a net cannot be cut to the cost asked for
+    ├── FoldRefused           a BatchNorm stands where it cannot be folded
+    ├── ExportRefused         the exported graph is not what the recipe declares
+    ├── GraphRefused          an .onnx file is not a plain, whole graph
+    ├── QuantisationRefused   a graph cannot be quantised, or not so that it still answers well enough
+    ├── ParityBroken          two forms of one network give different answers
+    ├── NoCandidate           no form of the network meets the terms
+    └── RebuildDiffers        what comes out of a version's checkpoint is not the graph that was published
 """
 
 from typing import ClassVar
@@ -23,12 +33,36 @@ class UnknownRecipe(TrainingError):
     code = "unknown_recipe"
 
 
+class UnknownPreset(TrainingError):
+    code = "unknown_preset"
+
+
+class SubjectRefused(TrainingError):
+    code = "subject_refused"
+
+
 class DataMissing(TrainingError):
     code = "data_missing"
 
 
+class DataBroken(TrainingError):
+    code = "data_broken"
+
+
+class DeviceMissing(TrainingError):
+    code = "device_missing"
+
+
 class Interrupted(TrainingError):
     code = "interrupted"
+
+
+class RemovalRefused(TrainingError):
+    code = "removal_refused"
+
+
+class PruneRefused(TrainingError):
+    code = "prune_refused"
 
 
 class FoldRefused(TrainingError):
@@ -39,5 +73,21 @@ class ExportRefused(TrainingError):
     code = "export_refused"
 
 
+class GraphRefused(TrainingError):
+    code = "graph_refused"
+
+
+class QuantisationRefused(TrainingError):
+    code = "quantisation_refused"
+
+
 class ParityBroken(TrainingError):
     code = "parity_broken"
+
+
+class NoCandidate(TrainingError):
+    code = "no_candidate"
+
+
+class RebuildDiffers(TrainingError):
+    code = "rebuild_differs"

@@ -2,18 +2,20 @@
 
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict
 from importlib.metadata import version
 
 import app
 from app.contract.manifest import Lineage, Link
-from training.recipes.recipe import Recipe
 
-PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxscript", "scikit-learn", "torch")
+PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxscript", "scikit-learn", "torch", "torch-pruning")
 
 
-def lineage(recipe: Recipe, steps: Mapping[str, str]) -> Lineage:
-    """The lineage of a run; `steps` gives each step's sha256, in the order in which they were taken."""
+def lineage(command: str, seeds: Mapping[str, int], steps: Mapping[str, str]) -> Lineage:
+    """The lineage of a run.
+
+    `command` is what repeats it, without a path of the machine that ran it; `steps` gives each step's sha256, in the
+    order in which they were taken.
+    """
     return Lineage(
         chain=tuple(Link(step=step, sha256=sha256) for step, sha256 in steps.items()),
         versions={
@@ -21,11 +23,6 @@ def lineage(recipe: Recipe, steps: Mapping[str, str]) -> Lineage:
             "python": platform.python_version(),
             **{package: version(package) for package in PACKAGES},
         },
-        seeds=asdict(recipe.seeds),
-        command=command(recipe),
+        seeds=dict(seeds),
+        command=command,
     )
-
-
-def command(recipe: Recipe) -> str:
-    """The command that repeats the run: what decides its result, and no path of the machine that ran it."""
-    return f"bonsai-train run {recipe.name} --epochs {recipe.epochs} --folds {recipe.folds} --repeats {recipe.repeats}"

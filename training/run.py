@@ -1,82 +1,113 @@
-"""One run of a recipe, from its data to a published version."""
+"""One run, from data or a trained net to a published version."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 
-from app.contract.manifest import Compression, Manifest, Metric, Variant, digest
-from training import checkpoint, golden
-from training.compress.export import FILENAME as GRAPH
-from training.compress.export import export
-from training.compress.fuse import Fused, fuse
-from training.data.dataset import Split
-from training.lineage import lineage
-from training.measure.accuracy import proportion
-from training.measure.answers import graph_answers, open_graph
-from training.measure.cross_validation import cross_validate
-from training.measure.parity import require_parity
+from app.contract.manifest import Metric
+from training import stages, version
+from training.compiler import Compiled, compile_net
+from training.cross_validation import cross_validate
+from training.device import CPU, Device
+from training.distributed import ALONE, Ranks
+from training.errors import NoCandidate
+from training.forms import FLOAT, Bench, Form, Notice, quantised, refusal
+from training.measure.gate import too_large_drop
+from training.pareto import Terms
 from training.publish import publish
 from training.recipes.recipe import Recipe
-from training.trainer import train
+from training.stages import Workshop
+from training.steps import Step, Steps
+from training.subject import Plan, Subject
 
-CHECKPOINT = "checkpoint.safetensors"
-FUSED = "fused.safetensors"
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Where a run works and publishes, on what, under which terms, and who watches.
+
+    `folder` is one run's own; where it is not new, its steps are not taken again. `on_step` is called before a step,
+    `on_epoch` after each epoch of its trainings, `notice` with a sentence about what was not done. Once `stop` is set,
+    a training keeps itself and Interrupted is raised.
+    """
+
+    models: Path
+    folder: Path
+    terms: Terms
+    on_step: Callable[[Step], None] = field(default=lambda step: None)
+    on_epoch: Callable[[], None] = field(default=lambda: None)
+    notice: Notice = field(default=lambda sentence: None)
+    stop: Event = field(default_factory=Event)
+    device: Device = CPU
+    ranks: Ranks = ALONE
+
+    def workshop(self, subject: Subject, plan: Plan) -> Workshop:
+        """What the stages of this run have at hand."""
+        return Workshop(
+            subject=subject,
+            plan=plan,
+            steps=Steps(self.folder, self.on_step, self.ranks),
+            on_epoch=self.on_epoch,
+            stop=self.stop,
+            device=self.device,
+            ranks=self.ranks,
+        )
 
 
-def run(recipe: Recipe, models: Path, runs: Path, on_epoch: Callable[[], None]) -> Path:
-    """Trains, cross-validates, fuses, exports, verifies and publishes; returns the version's folder.
+def run_recipe(recipe: Recipe, run: Run) -> Path | None:
+    """Trains, compiles, cross-validates and publishes; returns the version's folder, None on all ranks but the first.
 
-    What leads to the version stays in runs/<recipe>/<time>/. `on_epoch` is called `recipe.epochs_in_all` times.
     Raises a TrainingError where a gate is not passed; nothing is published then.
     """
-    folder = new_folder(runs / recipe.name)
     split = recipe.load()
+    shop = run.workshop(recipe.subject(split, recipe.seeds.training), recipe.plan)
+    compiled = compile_net(shop, stages.learnt(shop), run.terms, run.notice)
+    metrics = {}
+    if recipe.folds is not None and compiled.cut.narrowed is not None:
+        metrics = cross_validate(recipe, split.development, compiled.cut.narrowed, form_of(compiled), shop)
+        if reasons := list(too_large_drop(metrics["cv_drop"], run.terms.max_drop)):
+            raise NoCandidate(f"{compiled.decision.chosen.name}, in the cross-validation: {reasons[0]}")
+    return publish_net(run, shop, compiled, recipe.command, metrics)
 
-    seed = recipe.seeds.training
-    net = train(recipe.new_net(seed), recipe.feed(split.train), recipe.course(seed), on_epoch)
-    checkpoint.save(net, recipe.config, folder / CHECKPOINT)
-    golden.write(net, split.test, recipe.input, recipe.output, folder)
 
-    fused = fuse(net, split.validation.inputs)
-    checkpoint.save(fused.net, recipe.config, folder / FUSED)
+def compile_subject(subject: Subject, plan: Plan, run: Run, command: str) -> Path | None:
+    """Compiles and publishes a net that came trained; as `run_recipe`."""
+    shop = run.workshop(subject, plan)
+    return publish_net(run, shop, compile_net(shop, stages.given(shop), run.terms, run.notice), command, {})
 
-    graph = open_graph(export(fused.net, recipe.input, recipe.output, folder))
-    require_parity(net, graph, split.test.inputs)
 
-    metrics = {
-        "test_accuracy": proportion(recipe.correct(graph_answers(graph, split.test.inputs), split.test.targets)),
-        "cv_accuracy": cross_validate(recipe, split.development, on_epoch),
-    }
-    return publish(describe(recipe, split, fused, metrics, folder), folder, models)
+def form_of(compiled: Compiled) -> Callable[[Workshop, Path], Path]:
+    """The way from a net's folder to the graph in the form that was chosen; float where the preset fails it."""
+    preset = compiled.decision.chosen.precision
+
+    def form(shop: Workshop, net: Path) -> Path:
+        floats = Form("fold", FLOAT, stages.exported(shop, net))
+        if preset == FLOAT:
+            return floats.path
+        bench = Bench(application=shop.subject, steps=shop.steps, max_drop=100.0, race_seconds=0.0)
+        integers = Form("fold", preset, quantised(bench, floats, preset, 0.0))
+        return floats.path if refusal(integers.folder) else integers.path
+
+    return form
+
+
+def publish_net(
+    run: Run, shop: Workshop, compiled: Compiled, command: str, metrics: Mapping[str, Metric]
+) -> Path | None:
+    """Assembles the version in the run's folder and publishes it."""
+    if not run.ranks.first:
+        return None
+    folder = version.new_folder(run.folder)
+    manifest = version.assemble(shop, compiled, run.terms, command, metrics, folder)
+    return publish(manifest, folder, run.models)
 
 
 def new_folder(runs: Path) -> Path:
-    """A new folder named by the time."""
-    folder = runs / datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    folder.mkdir(parents=True)
-    return folder
+    """A folder named by the time, not made yet."""
+    return runs / datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
 
 
-def describe(recipe: Recipe, split: Split, fused: Fused, metrics: dict[str, Metric], folder: Path) -> Manifest:
-    """The manifest of what lies in a run's folder. Its version is 1 until it is published."""
-    steps = {
-        "data": split.sha256,
-        "checkpoint": digest(folder / CHECKPOINT).sha256,
-        "fused": digest(folder / FUSED).sha256,
-        "onnx": digest(folder / GRAPH).sha256,
-    }
-    return Manifest(
-        name=recipe.name,
-        version=1,
-        task=recipe.task,
-        description=recipe.description,
-        created=datetime.now(UTC),
-        files={name: digest(folder / name) for name in (GRAPH, golden.FILENAME)},
-        inputs=(recipe.input,),
-        outputs=(recipe.output,),
-        variants=(Variant(file=GRAPH, precision="fp32", tolerance=recipe.tolerance, batchable=True),),
-        golden=golden.FILENAME,
-        metrics=metrics,
-        compression=Compression(fused={"BatchNormalization": fused.batch_norms}),
-        lineage=lineage(recipe, steps),
-    )
+def newest_folder(runs: Path) -> Path:
+    """The newest run's folder; a new one where there is none."""
+    return max(runs.glob("*Z"), default=new_folder(runs))

@@ -2,18 +2,20 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from threading import Event
 from typing import Any
 
+import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save
 from torch import Generator, Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from training.course import Course, Feed
+from training.device import CPU, Device
+from training.distributed import ALONE, Ranks
 from training.errors import Interrupted
 
 THREADS = 2  # the way a sum is divided among threads is part of its rounding, so their number is part of the seed
@@ -26,43 +28,60 @@ def train(
     on_epoch: Callable[[], None],
     state: Path | None = None,
     stop: Event | None = None,
+    device: Device = CPU,
+    ranks: Ranks = ALONE,
 ) -> nn.Module:
-    """Trains a net in place and returns it in eval mode, as it is after the last epoch.
+    """Trains a net in place and returns it on the CPU, in eval mode, as it is after the last epoch.
 
     One learning-rate cycle (L. N. Smith and N. Topin, arXiv:1708.07120). It ends at nearly zero, so the last epoch is
     the one to keep: none is picked. `on_epoch` is called after each. With `state` (a .safetensors file) the training
     is kept there after every epoch, and goes on from there if the file exists; the weights it ends at are the same.
     Once `stop` is set it keeps itself at its next step and raises Interrupted.
+
+    Among several `ranks` each learns from its part of every batch, with the mean of all gradients. The first alone
+    reads and writes `state` and calls `on_epoch`; a `stop` on one of them stops all, at the same step; all return the
+    same net. BatchNorm sees the rows of its own rank, so a net with one is not the same on another number of ranks.
     """
-    with reproducible(course.seed):
-        training = Training(net, feed, course)
-        if state is not None and state.exists():
+    tell = on_epoch if ranks.first else _nothing
+    with reproducible(course.seed, device):
+        training = Training(net, feed, course, device, ranks)
+        if state is not None:
             training.restore(state)
         for _ in range(training.epoch):
-            on_epoch()
+            tell()
         while training.epoch < course.epochs:
             for _ in training.steps():
-                if stop is not None and stop.is_set():
+                if ranks.any(stop is not None and stop.is_set()):
                     if state is not None:
                         training.save(state)
                     raise Interrupted(f"stopped in epoch {training.epoch + 1} of {course.epochs}")
             if state is not None:
                 training.save(state)
-            on_epoch()
+            tell()
+        ranks.align_buffers(net)
+    device.release_net(net)
     return net.eval()
+
+
+def _nothing() -> None:
+    """The `on_epoch` of every rank but the first."""
 
 
 class Training:
     """A net on its way: `step` batches of epoch `epoch` are done."""
 
-    def __init__(self, net: nn.Module, feed: Feed, course: Course) -> None:
+    def __init__(self, net: nn.Module, feed: Feed, course: Course, device: Device, ranks: Ranks) -> None:
         self.epoch, self.step = 0, 0
-        self._net, self._feed, self._loss = net.train(), feed, course.loss
+        self._feed, self._course, self._device, self._ranks = feed, course, device, ranks
+        device.place_net(net)
+        self._net = net.train()
+        self._replica = ranks.replicate(net, device)
         self._optimizer = course.optimizer(
             net.parameters(), lr=course.peak_learning_rate, weight_decay=course.weight_decay
         )
         steps = course.epochs * len(feed)
         self._cycle = OneCycleLR(self._optimizer, course.peak_learning_rate, total_steps=steps)
+        self._scaler = device.scaler()
         self._chance = Generator().manual_seed(course.seed)
         # The batches of an epoch are drawn again after a stop, so what they are drawn from is kept from its start.
         self._drawn_from = self._chance.get_state(), torch.get_rng_state()
@@ -80,43 +99,76 @@ class Training:
             if self._torch_chance is not None:
                 torch.set_rng_state(self._torch_chance)
                 self._torch_chance = None
-            self._learn(inputs, targets)
+            with self._chance_of_net():
+                self._learn(inputs, targets)
             self.step = number + 1
             yield
         self.epoch, self.step = self.epoch + 1, 0
         self._drawn_from = self._chance.get_state(), torch.get_rng_state()
 
+    def _chance_of_net(self) -> AbstractContextManager[None]:
+        """What the net draws from, in its dropout say: PyTorch's chance, as the feed, or one of this step and rank.
+
+        Ranks draw for different rows, so not the same; and were it from what the feed draws from, the next batch would
+        not be the same on each. That of a CUDA device is not kept in the state, so there too each step has its own.
+        """
+        if self._ranks.count == 1 and self._device.type == "cpu":
+            return nullcontext()
+        seed = np.random.SeedSequence((self._course.seed, self.epoch, self.step, self._ranks.rank))
+        return seeded(int(seed.generate_state(1)[0]), self._device)
+
     def _learn(self, inputs: Tensor, targets: Tensor) -> None:
-        loss = self._loss(self._net, inputs, targets)
+        part = self._ranks.part(inputs, targets)
+        with self._device.autocast():
+            loss = self._course.loss(self._replica, self._device.place(part.inputs), self._device.place(part.targets))
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
+        self._scaler.scale(loss * part.weight).backward()  # type: ignore[no-untyped-call]
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
         self._cycle.step()
 
     def save(self, path: Path) -> None:
-        """Writes everything that the rest of the training depends on; the file is there whole or as it was."""
+        """Writes everything that the rest of the training depends on; the file is there whole or as it was.
+
+        Every rank waits until it is, so that none ends, and torchrun the others with it, before.
+        """
+        if self._ranks.first:
+            aside = path.with_suffix(".aside")
+            aside.write_bytes(save(self._tensors()))
+            aside.replace(path)
+        self._ranks.wait()
+
+    def _tensors(self) -> dict[str, Tensor]:
         optimizer = self._optimizer.state_dict()
         tensors = {f"net/{name}": weight.contiguous() for name, weight in self._net.state_dict().items()}
         for index, values in optimizer["state"].items():
             tensors |= {f"optimizer/{index}/{name}": value.contiguous() for name, value in values.items()}
         tensors["chance/epoch"], tensors["chance/torch_epoch"] = self._drawn_from
         tensors["chance/torch_now"] = torch.get_rng_state()
-        place = {"epoch": self.epoch, "step": self.step, "groups": optimizer["param_groups"]}
-        aside = path.with_suffix(".aside")
-        save_file(tensors, aside, {"place": json.dumps(place)})
-        aside.replace(path)
+        place = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "groups": optimizer["param_groups"],
+            "scaler": self._scaler.state_dict(),
+        }
+        tensors["place"] = torch.frombuffer(bytearray(json.dumps(place).encode()), dtype=torch.uint8)
+        return tensors
 
     def restore(self, path: Path) -> None:
-        """Takes up what `save` wrote for the same net, feed and course."""
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
-            place = json.loads(file.metadata()["place"])
+        """Takes up what `save` wrote for the same net, feed and course, if it is there."""
+        # The first rank reads it for all: another machine may not have the file, and all have to decide alike.
+        content = self._ranks.from_first(path.read_bytes() if self._ranks.first and path.exists() else b"")
+        if not content:
+            return
+        tensors = load(content)
+        place = json.loads(tensors["place"].numpy().tobytes())
         self._net.load_state_dict(_below("net/", tensors))
         state: dict[int, dict[str, Any]] = {}
         for key, value in _below("optimizer/", tensors).items():
             index, name = key.split("/")
             state.setdefault(int(index), {})[name] = value
         self._optimizer.load_state_dict({"state": state, "param_groups": place["groups"]})
+        self._scaler.load_state_dict(place["scaler"])
         self.epoch, self.step = place["epoch"], place["step"]
         self._cycle.last_epoch = self.epoch * len(self._feed) + self.step
         self._drawn_from = tensors["chance/epoch"], tensors["chance/torch_epoch"]
@@ -128,15 +180,37 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @contextmanager
-def reproducible(seed: int) -> Iterator[None]:
-    """Fixes PyTorch's seed, algorithms and threads inside, and puts all three back behind itself."""
+def reproducible(seed: int, device: Device = CPU) -> Iterator[None]:
+    """Fixes PyTorch's seed, algorithms and threads inside, and puts all three back behind itself.
+
+    CUDA has no repeatable form of some algorithms; a net that needs one is trained with PyTorch's warning.
+    """
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        torch.use_deterministic_algorithms(True)
+    only_warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    with seeded(seed, device):
+        torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
         torch.set_num_threads(THREADS)
         try:
             yield
         finally:
             torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(deterministic)
+            torch.use_deterministic_algorithms(deterministic, warn_only=only_warned)
+
+
+@contextmanager
+def seeded(seed: int, device: Device) -> Iterator[None]:
+    """Inside, PyTorch draws from the seed, on the CPU and on the device; behind it from what it drew from before."""
+    with torch.random.fork_rng(device.indices):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, PyTorch computes on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

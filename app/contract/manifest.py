@@ -59,6 +59,8 @@ class Compression(Frozen):
     removed: dict[str, int] = {}
     fused: dict[str, int] = {}
     quantised: dict[str, int] = {}
+    kept_float: tuple[str, ...] = ()
+    """Nodes of the graph that int8 would have harmed too much."""
     speedup: dict[str, Metric] = {}
     drop: Metric | None = None
 

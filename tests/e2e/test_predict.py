@@ -22,11 +22,11 @@ def test_a_held_out_digit_is_classified(digits_server: Server) -> None:
     answer = digits_server.predict(images[:1].tolist())
     assert answer.status_code == 200, answer.text
     body = answer.json()
-    assert (body["model"], body["version"]) == ("digits", 1)
+    assert (body["model"], body["version"]) == ("digits", 2)
     assert body["predictions"][0]["label"] == str(digits[0])
     assert body["predictions"][0]["score"] == body["predictions"][0]["top"][0]["score"] <= 1
     assert body["timing_ms"]["total"] >= body["timing_ms"]["compute"] > 0
-    assert answer.headers["x-model-version"] == "1"
+    assert answer.headers["x-model-version"] == "2"
     assert answer.headers["x-execution-provider"] == "CPUExecutionProvider"
     assert answer.headers["server-timing"].startswith("decode;dur=")
 
@@ -63,7 +63,7 @@ def test_64_clients_with_mixed_batch_sizes_get_their_own_rows(digits_server: Ser
 def batches(server: Server) -> tuple[float, float]:
     """Requests answered and runs made so far."""
     exposition = httpx.get(f"{server.url}/metrics").text
-    labels = {"model": "digits", "version": "1"}
+    labels = {"model": "digits", "version": "2"}
     return (
         value(exposition, "bonsai_requests_total", code="ok", **labels),
         value(exposition, "bonsai_batch_rows_count", **labels),
@@ -74,11 +74,11 @@ def test_the_standard_protocol_gives_the_same_answer(digits_server: Server) -> N
     images, _ = held_out()
     rows = images[:3]
     tensor = {"name": "image", "shape": [3, 8, 8], "datatype": "FP32", "data": rows.ravel().tolist()}
-    for path in ("/v2/models/digits/infer", "/v2/models/digits/versions/1/infer"):
+    for path in ("/v2/models/digits/infer", "/v2/models/digits/versions/2/infer"):
         answer = httpx.post(digits_server.url + path, json={"id": "seven", "inputs": [tensor]})
         assert answer.status_code == 200, answer.text
         body = answer.json()
-        assert (body["model_name"], body["model_version"], body["id"]) == ("digits", "1", "seven")
+        assert (body["model_name"], body["model_version"], body["id"]) == ("digits", "2", "seven")
         output = body["outputs"][0]
         assert (output["name"], output["shape"], output["datatype"]) == ("logits", [3, 10], "FP32")
         np.testing.assert_allclose(np.reshape(output["data"], (3, 10)), logits(rows), atol=1e-5, rtol=1e-5)
@@ -104,7 +104,7 @@ def test_the_standard_protocol_takes_and_gives_raw_tensors(digits_server: Server
 def test_the_server_describes_itself(digits_server: Server) -> None:
     get = lambda path: httpx.get(digits_server.url + path)  # noqa: E731
     assert get("/v2").json()["name"] == "bonsai"
-    assert get("/v2/models/digits").json() == get("/v2/models/digits/versions/1").json()
+    assert get("/v2/models/digits").json() == get("/v2/models/digits/versions/2").json()
     assert get("/v2/models/digits").json()["inputs"] == [{"name": "image", "datatype": "FP32", "shape": [-1, 8, 8]}]
     for path in ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/v2/models/digits/ready", "/docs"):
         assert get(path).status_code == 200, path

@@ -1,16 +1,17 @@
 """One quick training and one quick run, shared by the tests that only look at them."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from torch import nn
 
+from tests.training.quick import QUICK
 from training.data.dataset import Dataset, Split
+from training.pareto import Terms
 from training.recipes.digits import DIGITS
 from training.recipes.recipe import Recipe
-from training.run import run
+from training.run import Run, new_folder, run_recipe
 from training.trainer import train
 
 
@@ -25,8 +26,7 @@ def trained(recipe: Recipe, rows: Dataset, seed: int, on_epoch: Callable[[], Non
 
 @pytest.fixture(scope="session")
 def quick() -> Recipe:
-    """The digits recipe, learning for as long as a test may take."""
-    return replace(DIGITS, epochs=2, folds=2, repeats=1)
+    return QUICK
 
 
 @pytest.fixture(scope="session")
@@ -44,4 +44,11 @@ def net(quick: Recipe, split: Split) -> nn.Module:
 def published(quick: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The version folder of a quick run, in <root>/models/digits; its run folder is in <root>/runs/digits."""
     root = tmp_path_factory.mktemp("run")
-    return run(quick, root / "models", root / "runs", nothing)
+    folder = run_recipe(quick, a_run(root))
+    assert folder is not None
+    return folder
+
+
+def a_run(root: Path) -> Run:
+    """A new run under terms that a net which has hardly learnt can meet."""
+    return Run(models=root / "models", folder=new_folder(root / "runs" / "digits"), terms=Terms(max_drop=50.0))

@@ -10,36 +10,53 @@ from typer.testing import CliRunner
 
 from training import cli, recipes
 from training.errors import ParityBroken
+from training.pareto import Terms
 from training.recipes.recipe import Recipe
+from training.run import Run, new_folder, newest_folder
 
 
 def test_an_unknown_recipe_is_refused_with_a_list_of_those_that_exist() -> None:
     result = CliRunner().invoke(cli.commands, ["run", "digts"])
     assert result.exit_code == 2
-    assert re.search(r"RECIPE: expected one of: digits; got 'digts'", " ".join(result.output.split()))
+    assert re.search(r"RECIPE: expected one of: cifar10, digits, sms; got 'digts'", " ".join(result.output.split()))
 
 
-@pytest.mark.parametrize("option", [["--epochs", "0"], ["--folds", "1"], ["--repeats", "0"], ["--epoch", "3"]])
+@pytest.mark.parametrize("option", [["--epochs", "0"], ["--max-drop", "101"], ["--device", "tpu"], ["--epoch", "3"]])
 def test_a_wrong_option_is_refused(option: list[str]) -> None:
     result = CliRunner().invoke(cli.commands, ["run", "digits", *option])
     assert result.exit_code == 2
 
 
-def test_options_reach_the_run_and_the_figures_are_shown(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[Recipe, Path, Path]] = []
+def test_options_reach_the_run_and_the_figures_are_shown(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Recipe, Run]] = []
 
-    def run(recipe: Recipe, models: Path, runs: Path, on_epoch: object) -> Path:
-        asked.append((recipe, models, runs))
+    def run(recipe: Recipe, run: Run) -> Path:
+        asked.append((recipe, run))
         return published
 
     monkeypatch.setattr(cli, "run_recipe", run)
-    options = ["--models", "m", "--runs", "r", "--epochs", "3", "--folds", "4"]
-    result = CliRunner().invoke(cli.commands, ["run", "digits", *options])
+    options = ["--models", "m", "--runs", str(tmp_path), "--epochs", "3", "--max-drop", "0.5", "--max-ms", "2"]
+    result = CliRunner().invoke(cli.commands, ["run", "digits", *options], env={"COLUMNS": "200"})
     assert result.exit_code == 0
-    assert asked == [(replace(recipes.find("digits"), epochs=3, folds=4), Path("m"), Path("r"))]
+    ((recipe, given),) = asked
+    assert recipe == replace(recipes.find("digits"), epochs=3)
+    assert (given.models, given.terms) == (Path("m"), Terms(max_drop=0.5, max_ms=2))
+    assert given.folder.parent == tmp_path / "digits"
     for name in ("test_accuracy", "cv_accuracy"):
-        assert re.search(rf"{name} *│ 0\.\d{{4}} │ 0\.\d{{4}} to [01]\.\d{{4}}", result.output)
+        assert re.search(rf"{name} *│ 0\.\d{{4}} *│ 0\.\d{{4}} to [01]\.\d{{4}}", result.output)
+    assert re.search(r"2x fp32 .*│", result.output)
     assert f"published {published}" in result.output
+
+
+def test_resume_goes_on_with_the_newest_run(tmp_path: Path) -> None:
+    home = tmp_path / "digits"
+    assert newest_folder(home).parent == home
+    for name in ("20260101T000000.000000Z", "20260301T000000.000000Z", "20260201T000000.000000Z"):
+        (home / name).mkdir(parents=True)
+    assert newest_folder(home).name == "20260301T000000.000000Z"
+    assert new_folder(home) > newest_folder(home)
 
 
 def test_a_gate_that_is_not_passed_is_one_line_and_exit_code_1(

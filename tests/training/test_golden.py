@@ -12,7 +12,7 @@ from training.recipes.digits import DIGITS
 
 
 def test_it_holds_rows_and_answers(net: nn.Module, split: Split, tmp_path: Path) -> None:
-    golden.write(net, split.test, DIGITS.input, DIGITS.output, tmp_path)
+    golden.write(net, split.test.inputs[:16], DIGITS.input, DIGITS.output, tmp_path)
     with np.load(tmp_path / golden.FILENAME) as arrays:
         assert set(arrays) == {"inputs/image", "outputs/logits"}
         assert np.array_equal(arrays["inputs/image"], split.test.inputs[:16])
@@ -23,7 +23,7 @@ def test_it_is_the_same_to_the_byte(net: nn.Module, split: Split, tmp_path: Path
     written = []
     for folder in (tmp_path / "a", tmp_path / "b"):
         folder.mkdir()
-        golden.write(net, split.test, DIGITS.input, DIGITS.output, folder)
+        golden.write(net, split.test.inputs[:16], DIGITS.input, DIGITS.output, folder)
         written.append((folder / golden.FILENAME).read_bytes())
     assert written[0] == written[1]
     # A zip entry's date, so that the two are not equal only because they were written within one second.

@@ -1,24 +1,29 @@
 """A whole run, from the data to a published version."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
 
-import training.measure.cross_validation
-import training.run
 from app.contract.manifest import Manifest, digest
-from tests.training.conftest import nothing
-from training.course import Course, RowFeed
-from training.data.dataset import Dataset, Split
-from training.errors import FoldRefused
+from tests.training.conftest import a_run
+from training import checkpoint
+from training.data.dataset import Split
+from training.errors import FoldRefused, Interrupted, NoCandidate, RebuildDiffers
 from training.measure.answers import graph_answers, open_graph
+from training.pareto import Terms
+from training.rebuild import rebuild
 from training.recipes.recipe import Recipe
-from training.run import run
-from training.trainer import train
+from training.report import Report
+from training.run import Run, run_recipe
+from training.steps import Step
+
+FILES = {"manifest.json", "model.onnx", "golden.npz", "checkpoint.safetensors", "checkpoint.json"}
+REPORT = {"report.html", "report.json"}
 
 
 def run_folder(version: Path) -> Path:
@@ -29,76 +34,157 @@ def run_folder(version: Path) -> Path:
 def test_the_version_is_whole_and_describes_itself(published: Path, split: Split, quick: Recipe) -> None:
     manifest = Manifest.read(published)
     manifest.verify(published)
-    assert {entry.name for entry in published.iterdir()} == {"manifest.json", "model.onnx", "golden.npz"}
+    assert {entry.name for entry in published.iterdir()} - {"model.int8.onnx"} == FILES | REPORT
     assert (manifest.name, manifest.version, published.name) == ("digits", 1, "1")
     assert manifest.compression.fused == {"BatchNormalization": 3}
-    right = quick.correct(graph_answers(open_graph(published / "model.onnx"), split.test.inputs), split.test.targets)
+    chosen = manifest.variants[0].file
+    right = quick.correct(graph_answers(open_graph(published / chosen), split.test.inputs), split.test.targets)
     assert manifest.metrics["test_accuracy"].value == right.mean()
     assert all(metric.ci95 is not None for metric in manifest.metrics.values())
+    assert {"test_accuracy", "cv_accuracy", "cv_drop", "cv_scratch_drop"} <= manifest.metrics.keys()
+    assert {"batch_1", "batch_8", "torch_eager_batch_1"} == manifest.compression.speedup.keys()
+    assert manifest.variants[-1].file == "model.onnx"
 
 
-def test_the_chain_leads_from_the_data_to_the_graph(published: Path, split: Split) -> None:
-    manifest, folder = Manifest.read(published), run_folder(published)
-    assert {link.step: link.sha256 for link in manifest.lineage.chain} == {
-        "data": split.sha256,
-        "checkpoint": digest(folder / "checkpoint.safetensors").sha256,
-        "fused": digest(folder / "fused.safetensors").sha256,
-        "onnx": manifest.files["model.onnx"].sha256,
-    }
+def test_the_chain_leads_from_the_data_to_the_graph(published: Path) -> None:
+    manifest = Manifest.read(published)
+    chain = {link.step: link.sha256 for link in manifest.lineage.chain}
+    assert list(chain)[:4] == ["data", "trained", "lossless", "pruned"]
+    assert chain["pruned"] == manifest.files["checkpoint.safetensors"].sha256
+    assert chain["fp32"] == manifest.files["model.onnx"].sha256
 
 
-def test_the_golden_sample_passes_on_the_runtime(published: Path) -> None:
+def test_every_variant_passes_the_golden_sample_on_the_runtime(published: Path) -> None:
     manifest = Manifest.read(published)
     with np.load(published / manifest.golden) as golden:
-        got = graph_answers(open_graph(published / "model.onnx"), golden["inputs/image"])
-        tolerance = manifest.variants[0].tolerance
-        np.testing.assert_allclose(got, golden["outputs/logits"], rtol=tolerance.rtol, atol=tolerance.atol)
+        for variant in manifest.variants:
+            got = graph_answers(open_graph(published / variant.file), golden["inputs/image"])
+            np.testing.assert_allclose(
+                got, golden["outputs/logits"], rtol=variant.tolerance.rtol, atol=variant.tolerance.atol
+            )
 
 
-def test_nothing_in_the_manifest_names_a_path(published: Path) -> None:
-    text = (published / "manifest.json").read_text(encoding="utf-8")
-    assert str(published.parents[2]) not in text
+def test_nothing_that_is_published_names_a_path_of_the_machine(published: Path) -> None:
+    roots = [str(published.parents[2]), str(Path(torch.__file__).parents[1]), "/site-packages/"]
+    for path in published.iterdir():
+        content = path.read_bytes()
+        assert not [root for root in roots if root.encode() in content], path.name
     assert "/" not in Manifest.read(published).lineage.command
 
 
-def test_a_second_run_gives_the_same_files(published: Path, quick: Recipe, tmp_path: Path) -> None:
-    epochs: list[int] = []
-    again = run(quick, tmp_path / "models", tmp_path / "runs", lambda: epochs.append(1))
-    first, second = Manifest.read(published), Manifest.read(again)
-    assert second.files == first.files
-    assert second.lineage == first.lineage
+def test_the_report_holds_every_candidate_and_both_baselines(published: Path) -> None:
+    report = Report.read(published)
+    roles = [entry.role for entry in report.entries]
+    assert roles[0] == "original"
+    names = {entry.name: entry for entry in report.entries}
+    assert {"1x fp32", "2x fp32"} <= names.keys()
+    assert sum(entry.chosen for entry in report.entries) == 1
+    if not report.chosen.name.startswith("1x"):  # type: ignore[union-attr]
+        assert roles[-2:] == ["baseline", "baseline"]
+    assert all(len(entry.timings) == 2 for entry in report.entries)
+    widths = {layer.name: (layer.units, layer.after_lossless, layer.after_pruning) for layer in report.layers}
+    assert set(widths) == {"features.0", "features.3", "features.7", "classifier.0"}
+    assert all(before >= clean >= after > 0 for before, clean, after in widths.values())
+    assert (published / "report.html").read_text(encoding="utf-8").count("<svg") >= 5
+
+
+def test_a_version_is_rebuilt_from_its_checkpoint(published: Path, quick: Recipe, split: Split, tmp_path: Path) -> None:
+    subject = quick.subject(split, quick.seeds.training)
+    found = rebuild(published, subject)
+    manifest = Manifest.read(published)
+    assert found == {variant.file: manifest.files[variant.file].sha256 for variant in manifest.variants}
+
+    other = tmp_path / "1"
+    other.mkdir()
+    for path in published.iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+    net = checkpoint.load(subject.net, other)
+    next(net.parameters()).data[0] += 1.0
+    checkpoint.save(net, {}, other)
+    files = manifest.files | {name: digest(other / name) for name in ("checkpoint.safetensors", "checkpoint.json")}
+    manifest.model_copy(update={"files": files}).write(other)
+    with pytest.raises(RebuildDiffers, match="it was published with bonsai"):
+        rebuild(other, subject)
+
+
+def test_a_finished_run_is_not_done_again(published: Path, quick: Recipe) -> None:
+    steps: list[Step] = []
+    root = published.parents[2]
+    again = Run(models=root / "again", folder=run_folder(published), terms=Terms(max_drop=50.0), on_step=steps.append)
+    folder = run_recipe(quick, again)
+    assert folder is not None
+    assert steps == []
+    first, second = Manifest.read(published), Manifest.read(folder)
+    names = FILES - {"manifest.json"}
+    assert {name: second.files[name] for name in names} == {name: first.files[name] for name in names}
     assert second.metrics == first.metrics
-    assert len(epochs) == quick.epochs_in_all
 
 
-def test_no_test_row_is_learnt_from(
-    quick: Recipe, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    learnt_from: list[Dataset] = []
+@pytest.mark.slow
+def test_a_run_that_is_stopped_goes_on_and_ends_at_the_same_net(quick: Recipe, tmp_path: Path, published: Path) -> None:
+    stop, epochs = Event(), 0
+    steps: list[str] = []
 
-    def spied(net: nn.Module, feed: RowFeed, course: Course, on_epoch: Callable[[], None]) -> nn.Module:
-        learnt_from.append(feed.rows)
-        return train(net, feed, course, on_epoch)
+    def after_the_third_epoch() -> None:
+        nonlocal epochs
+        epochs += 1
+        if epochs == 3:  # the first of the recovery
+            stop.set()
 
-    for module in (training.run, training.measure.cross_validation):
-        monkeypatch.setattr(module, "train", spied)
-    run(replace(quick, epochs=1), tmp_path / "models", tmp_path / "runs", nothing)
+    plan = replace(quick.plan, recovery_epochs=2, presets=())
+    recipe = replace(quick, plan=plan, folds=None)
+    run = replace(a_run(tmp_path), on_epoch=after_the_third_epoch, stop=stop)
+    with pytest.raises(Interrupted):
+        run_recipe(recipe, run)
+    assert not (tmp_path / "models").exists()
+
+    resumed = replace(a_run(tmp_path), folder=run.folder, on_step=lambda step: steps.append(step.name))
+    folder = run_recipe(recipe, resumed)
+    straight = run_recipe(recipe, replace(a_run(tmp_path), folder=tmp_path / "straight"))
+    assert folder is not None
+    assert straight is not None
+    assert steps[0] == "recovered"
+    checkpoints = {Manifest.read(version).files["checkpoint.safetensors"].sha256 for version in (folder, straight)}
+    assert len(checkpoints) == 1 or "1x" in Report.read(folder).chosen.name  # type: ignore[union-attr]
+
+
+@pytest.mark.slow
+def test_no_test_row_is_learnt_from(quick: Recipe, split: Split, tmp_path: Path) -> None:
     test = {row.tobytes() for row in split.test.inputs}
-    assert [len(rows) for rows in learnt_from] == [1257, 718, 719]
-    assert not any(row.tobytes() in test for rows in learnt_from for row in rows.inputs)
+    learnt: set[bytes] = set()
+
+    def spied(images: Tensor, generator: torch.Generator) -> Tensor:
+        learnt.update(row.numpy().tobytes() for row in images)
+        return images
+
+    plan = replace(quick.plan, presets=())
+    run_recipe(replace(quick, augment=spied, epochs=1, plan=plan), a_run(tmp_path))
+    assert len(learnt) == len(split.train) + len(split.validation)
+    assert not learnt & test
+
+
+class NormFirst(nn.Module):
+    """A net whose BatchNorm nothing can take in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(1)
+        self.dense = nn.Linear(64, 10)
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.dense(self.norm(image.unsqueeze(1)).flatten(1))
+        return logits
 
 
 def test_a_gate_that_is_not_passed_publishes_nothing(quick: Recipe, tmp_path: Path) -> None:
-    class NormFirst(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.norm = nn.BatchNorm2d(1)
-            self.dense = nn.Linear(64, 10)
-
-        def forward(self, image: Tensor) -> Tensor:
-            logits: Tensor = self.dense(self.norm(image.unsqueeze(1)).flatten(1))
-            return logits
-
     with pytest.raises(FoldRefused):
-        run(replace(quick, net=NormFirst, epochs=1), tmp_path / "models", tmp_path / "runs", nothing)
+        run_recipe(replace(quick, net=NormFirst, epochs=1), a_run(tmp_path))
+    assert not (tmp_path / "models").exists()
+
+
+def test_terms_that_nothing_meets_publish_nothing(quick: Recipe, tmp_path: Path, published: Path) -> None:
+    terms = Terms(max_drop=50.0, max_ms=1e-6)
+    run = Run(models=tmp_path / "models", folder=run_folder(published), terms=terms)
+    with pytest.raises(NoCandidate, match="1x fp32: p99 of batch 8 is"):
+        run_recipe(quick, run)
     assert not (tmp_path / "models").exists()

@@ -13,8 +13,9 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.training.conftest import nothing, trained
-from training.course import Feed, LoaderFeed
+from training.course import Course, Feed, LoaderFeed
 from training.data.dataset import Split
+from training.device import CPU, Device
 from training.errors import Interrupted
 from training.measure.answers import net_answers
 from training.recipes.recipe import Recipe
@@ -100,6 +101,13 @@ class Stopping:
             yield batch
 
 
+def interrupt(net: nn.Module, feed: Feed, course: Course, state: Path, batches: int, device: Device = CPU) -> None:
+    """Trains for so many batches and stops there."""
+    stop = Event()
+    with pytest.raises(Interrupted, match=f"of {course.epochs}"):
+        train(net, Stopping(feed, stop, batches), course, nothing, state, stop, device)
+
+
 class Dropping(nn.Module):
     """A net that draws from PyTorch's own chance at each step."""
 
@@ -124,9 +132,8 @@ def test_a_training_that_was_stopped_ends_at_the_same_weights(
     assert len(feed) == 5
     straight = weights(train(recipe.new_net(1), feed, course, nothing))
 
-    state, stop, epochs = tmp_path / "training.safetensors", Event(), []
-    with pytest.raises(Interrupted, match="of 2"):
-        train(recipe.new_net(1), Stopping(feed, stop, batches), course, nothing, state, stop)
+    state, epochs = tmp_path / "training.safetensors", []
+    interrupt(recipe.new_net(1), feed, course, state, batches)
     # A net of other weights: everything has to come from the state.
     resumed = train(recipe.new_net(9), feed, course, lambda: epochs.append(1), state)
     assert torch.equal(weights(resumed), straight)
@@ -157,7 +164,6 @@ def test_a_loader_of_ones_own_is_a_feed(quick: Recipe, split: Split, tmp_path: P
     feed = LoaderFeed(DataLoader(rows, batch_size=40, shuffle=True))
     course = replace(quick.course(1), epochs=2)
     straight = weights(train(quick.new_net(1), feed, course, nothing))
-    state, stop = tmp_path / "training.safetensors", Event()
-    with pytest.raises(Interrupted):
-        train(quick.new_net(1), Stopping(feed, stop, 7), course, nothing, state, stop)
+    state = tmp_path / "training.safetensors"
+    interrupt(quick.new_net(1), feed, course, state, batches=7)
     assert torch.equal(weights(train(quick.new_net(1), feed, course, nothing, state)), straight)

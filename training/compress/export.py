@@ -4,51 +4,63 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import torch
 from onnx import ModelProto
 from torch import nn
 from torch.export import Dim
 
 from app.contract.tensors import InputSpec, OutputSpec, TensorSpec
+from training.compress import graph
 from training.errors import ExportRefused
 
 FILENAME = "model.onnx"
 OPSET = 20
-NOTES = ("doc_string", "metadata_props")
-"""Fields in which exporters leave file paths, source lines and stack traces."""
+"""Attention needs no later one: it is exported as its products and its softmax."""
+
+BATCHES = (1, 2, 3, 8, 17)
+"""Of real runs: one row may take another path than several, and no size may be that of the example."""
+SIZES = (32, 64)
+"""Of free axes other than the batch, in the example and in real runs."""
 
 
-def export(net: nn.Module, input: InputSpec, output: OutputSpec, folder: Path) -> Path:
-    """Writes model.onnx, weights inside, with a free batch axis and nothing about the machine that made it.
+def export(net: nn.Module, input: InputSpec, output: OutputSpec, folder: Path, sizes: tuple[int, int] = SIZES) -> Path:
+    """Writes model.onnx, weights inside, with free axes where the specs have -1 and nothing about its maker's machine.
 
-    The same weights give the same bytes. Raises ExportRefused where the graph is not what the specs declare.
+    Free axes are "batch", then "dim1" and so on by their place in the input. Where there are others than the batch,
+    real runs try `sizes`, which must be right for the net (lengths, or sides of a picture). The same weights give the
+    same bytes. Raises ExportRefused where the graph is not what the specs declare, GraphRefused for weights of more
+    than 2 GB.
     """
-    model = to_onnx(net, input, output)
-    strip(model)
+    graph.require_one_file(sum(tensor.nbytes for tensor in chain(net.parameters(), net.buffers())))
+    model = to_onnx(net, input, output, sizes)
+    graph.strip(model)
     require_exported(model, input, output)
-    path = folder / FILENAME
-    path.write_bytes(model.SerializeToString(deterministic=True))
-    return path
+    require_runs(model, input, output, sizes)
+    return graph.save(model, folder / FILENAME)
 
 
-def to_onnx(net: nn.Module, input: InputSpec, output: OutputSpec) -> ModelProto:
+def to_onnx(net: nn.Module, input: InputSpec, output: OutputSpec, sizes: tuple[int, int] = SIZES) -> ModelProto:
     """The net in ONNX, as PyTorch's exporter leaves it."""
     # Two rows, because the exporter takes a size of 1 for a constant.
-    example = torch.from_numpy(np.zeros((2, *input.shape[1:]), dtype=input.datatype.numpy))
+    example = torch.from_numpy(_zeros(input, 2, sizes))
+    free = {axis: Dim(f"dim{axis}" if axis else "batch") for axis, size in enumerate(input.shape) if size == -1}
     with _quiet_exporter():
         program = torch.onnx.export(
             net,
             (example,),
             input_names=[input.name],
             output_names=[output.name],
-            dynamic_shapes=({0: Dim("batch")},),
+            dynamic_shapes=(free,),
             opset_version=OPSET,
             dynamo=True,
+            external_data=False,
             verbose=False,
         )
     assert program is not None
@@ -69,22 +81,6 @@ def _quiet_exporter() -> Iterator[None]:
         registration.setLevel(level)
 
 
-def strip(model: ModelProto) -> None:
-    """Removes every note from the model, at any depth."""
-    for message, field in list(notes(model)):
-        message.ClearField(field)
-
-
-def notes(message: Any) -> Iterator[tuple[Any, str]]:
-    """(message, field) of every note in a protobuf message and in those inside it."""
-    for field, value in message.ListFields():
-        if field.name in NOTES:
-            yield message, field.name
-        elif field.message_type is not None:
-            for part in value if field.is_repeated else (value,):
-                yield from notes(part)
-
-
 def require_exported(model: ModelProto, input: InputSpec, output: OutputSpec) -> None:
     """Holds a graph against its specs: valid ONNX, opset, signature, no BatchNorm, no notes. Raises ExportRefused."""
     onnx.checker.check_model(model, full_check=True)
@@ -93,9 +89,9 @@ def require_exported(model: ModelProto, input: InputSpec, output: OutputSpec) ->
         raise ExportRefused(f"opset: expected {OPSET} of ONNX alone, got {opsets}")
     require_tensors(model.graph.input, input)
     require_tensors(model.graph.output, output)
-    if any(node.op_type == "BatchNormalization" for node in model.graph.node):
+    if any(node.op_type == "BatchNormalization" for node in graph.nodes(model.graph)):
         raise ExportRefused("nodes: expected every BatchNormalization to be folded, got one that is left")
-    if left := {field for _, field in notes(model)}:
+    if left := {field for _, field in graph.notes(model)}:
         raise ExportRefused(f"notes: expected none, got {', '.join(sorted(left))}")
 
 
@@ -109,3 +105,31 @@ def require_tensors(declared: Any, spec: TensorSpec) -> None:
 
 def _shape(value: Any) -> tuple[int, ...]:
     return tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in value.type.tensor_type.shape.dim)
+
+
+def require_runs(model: ModelProto, input: InputSpec, output: OutputSpec, sizes: tuple[int, int] = SIZES) -> None:
+    """Runs a graph at several sizes of its free axes, which it may declare and not have. Raises ExportRefused.
+
+    Zeros go in, for they are right for any net, also as the number of a word; what comes out must have as many rows.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # what a run raises is told below
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    for rows in BATCHES:
+        for others in (sizes, sizes[::-1])[: 1 + (-1 in input.shape[1:])]:
+            rows_in = _zeros(input, rows, others)
+            try:
+                (answers,) = session.run(None, {input.name: rows_in})
+            except Exception as error:  # ORT raises several unrelated classes; each means that it cannot run this size
+                raise ExportRefused(f"{input.name}: expected a run at {list(rows_in.shape)}, got: {error}") from error
+            if not output.matches(answers.shape) or len(answers) != rows:
+                raise ExportRefused(
+                    f"{output.name}: expected {rows} rows of {list(output.shape)} for {list(rows_in.shape)}, got "
+                    f"{list(answers.shape)}"
+                )
+
+
+def _zeros(spec: TensorSpec, rows: int, sizes: tuple[int, int]) -> np.ndarray[Any, Any]:
+    """An input whose free axes have unequal sizes, for the exporter may take equal ones for one."""
+    others = [sizes[place % 2] if size == -1 else size for place, size in enumerate(spec.shape[1:])]
+    return np.zeros((rows, *others), dtype=spec.datatype.numpy)

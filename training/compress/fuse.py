@@ -1,4 +1,4 @@
-"""Fuse: each BatchNorm is folded into the convolution before it, and the answers are proven to stay."""
+"""Fuse: each BatchNorm is folded into the layer before it, and the answers are proven to stay."""
 
 from copy import deepcopy
 from dataclasses import dataclass
@@ -7,11 +7,19 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from training.errors import FoldRefused
 from training.measure.answers import net_answers
 from training.measure.parity import require_same_answers
+
+FOLDS_INTO: dict[type[nn.Module], tuple[type[nn.Module], ...]] = {
+    nn.BatchNorm1d: (nn.Conv1d, nn.ConvTranspose1d, nn.Linear),
+    nn.BatchNorm2d: (nn.Conv2d, nn.ConvTranspose2d),
+    nn.BatchNorm3d: (nn.Conv3d, nn.ConvTranspose3d),
+}
+"""Layers that can take a BatchNorm in."""
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,8 @@ class Fused:
 def fuse(net: nn.Module, held_out: NDArray[Any]) -> Fused:
     """A folded copy of a net in eval mode, proven equal on rows that it was not trained on.
 
-    Raises FoldRefused where a BatchNorm remains, and ParityBroken where an answer changes by more than rounding.
+    Raises FoldRefused where a BatchNorm remains or the net cannot be read, and ParityBroken where an answer changes by
+    more than rounding.
     """
     fused = fold(net)
     require_no_batch_norm(fused.net)
@@ -34,45 +43,83 @@ def fuse(net: nn.Module, held_out: NDArray[Any]) -> Fused:
 
 
 def fold(net: nn.Module) -> Fused:
-    """A copy of the net in which every convolution with a BatchNorm right behind it has taken that one in.
+    """A copy of the net in which every convolution or dense layer with a BatchNorm right behind it has taken that in.
 
-    In eval mode both are affine, so that they are one convolution: its weights are scaled by gamma / sqrt(variance +
-    epsilon), and its bias moved (S. Ioffe and C. Szegedy, arXiv:1502.03167, end of section 3.1).
+    In eval mode both are affine, so that they are one layer: its weights are scaled by gamma / sqrt(variance +
+    epsilon), and its bias moved (S. Ioffe and C. Szegedy, arXiv:1502.03167, end of section 3.1). A net without
+    BatchNorm is its own fold. Raises FoldRefused for one that torch.fx cannot trace.
     """
-    traced = fx.symbolic_trace(deepcopy(net))
-    norms = [node for node in traced.graph.nodes if _follows_its_convolution(node, traced)]
+    if not batch_norms(net):
+        return Fused(net, 0)
+    traced = trace(net)
+    norms = [node for node in traced.graph.nodes if _follows_its_layer(node, traced)]
     for norm in norms:
-        (convolution,) = norm.all_input_nodes
-        traced.set_submodule(
-            str(convolution.target), fuse_conv_bn_eval(_module(convolution, traced), _module(norm, traced))
-        )
-        norm.replace_all_uses_with(convolution)
+        (layer,) = norm.all_input_nodes
+        traced.set_submodule(str(layer.target), _folded(_module(layer, traced), _module(norm, traced)))
+        norm.replace_all_uses_with(layer)
         traced.graph.erase_node(norm)
     traced.delete_all_unused_submodules()
     traced.recompile()
     return Fused(traced, len(norms))
 
 
-def _follows_its_convolution(node: fx.Node, traced: fx.GraphModule) -> bool:
-    if not _calls(node, nn.BatchNorm2d, traced):
-        return False
-    source = node.all_input_nodes[0]
-    # Folded weights are right for this one way through the convolution, so there must be no other.
-    calls = [call for call in traced.graph.nodes if call.target == source.target]
-    return _calls(source, nn.Conv2d, traced) and len(source.users) == 1 and len(calls) == 1
+def trace(net: nn.Module) -> fx.GraphModule:
+    """A copy of the net as a graph of its layers. Raises FoldRefused where its forward depends on values."""
+    try:
+        return fx.symbolic_trace(deepcopy(net))
+    except Exception as error:  # forward is the recipe's code and runs on placeholders: it may raise anything
+        raise FoldRefused(f"expected a forward that torch.fx can trace, got: {error}") from error
 
 
-def _calls(node: fx.Node, kind: type[nn.Module], traced: fx.GraphModule) -> bool:
-    return node.op == "call_module" and isinstance(_module(node, traced), kind)
-
-
-def _module(node: fx.Node, traced: fx.GraphModule) -> Any:
-    return traced.get_submodule(str(node.target))
+def batch_norms(net: nn.Module) -> list[str]:
+    """The names of a net's BatchNorms."""
+    return [name for name, module in net.named_modules() if isinstance(module, _BatchNorm)]
 
 
 def require_no_batch_norm(net: nn.Module) -> None:
     """Raises FoldRefused, which names every BatchNorm of the net."""
-    if left := [name for name, module in net.named_modules() if isinstance(module, _BatchNorm)]:
+    if left := batch_norms(net):
         raise FoldRefused(
-            f"expected a convolution of its own before every BatchNorm, got none before {', '.join(left)}"
+            f"expected a convolution or dense layer of its own before every BatchNorm, got none before "
+            f"{', '.join(left)}"
         )
+
+
+def _follows_its_layer(node: fx.Node, traced: fx.GraphModule) -> bool:
+    norm = _called(node, traced)
+    if type(norm) not in FOLDS_INTO or norm.running_mean is None:  # without statistics it takes the batch's
+        return False
+    source = node.all_input_nodes[0]
+    layer = _called(source, traced)
+    # Folded weights are right for this one way through the layer, so there must be no other.
+    calls = [call for call in traced.graph.nodes if call.target == source.target]
+    return isinstance(layer, FOLDS_INTO[type(norm)]) and _fits(layer) and len(source.users) == len(calls) == 1
+
+
+def _fits(layer: nn.Module) -> bool:
+    # PyTorch's fold scales the wrong axis of a transposed convolution in groups.
+    return not (isinstance(layer, TRANSPOSED) and layer.groups > 1)
+
+
+def _folded(layer: Any, norm: Any) -> nn.Module:
+    if isinstance(layer, nn.Linear):
+        return fuse_linear_bn_eval(layer, with_scale(norm))
+    folded: nn.Module = fuse_conv_bn_eval(layer, norm, transpose=isinstance(layer, TRANSPOSED))
+    return folded
+
+
+def with_scale(norm: _BatchNorm) -> _BatchNorm:
+    """The same BatchNorm with gamma and beta; PyTorch's fold into a dense layer fails without them."""
+    if norm.affine:
+        return norm
+    scaled = type(norm)(norm.num_features, norm.eps).eval()
+    scaled.running_mean, scaled.running_var = norm.running_mean, norm.running_var
+    return scaled
+
+
+def _called(node: fx.Node, traced: fx.GraphModule) -> Any:
+    return _module(node, traced) if node.op == "call_module" else None
+
+
+def _module(node: fx.Node, traced: fx.GraphModule) -> Any:
+    return traced.get_submodule(str(node.target))

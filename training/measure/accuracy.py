@@ -35,13 +35,24 @@ def proportion(correct: NDArray[np.bool_]) -> Metric:
 
 
 def cross_validated(scores: Sequence[float], held_out_to_trained: float) -> Metric:
-    """Mean of the folds' scores, with Student's t interval over the corrected variance.
+    """Mean of the folds' scores, each a share of 1, with an interval that ends at 0 and at 1."""
+    mean, reach = _corrected(scores, held_out_to_trained)
+    return Metric(value=mean, ci95=(max(0.0, mean - reach), min(1.0, mean + reach)))
+
+
+def cross_validated_drop(drops: Sequence[float], held_out_to_trained: float) -> Metric:
+    """Mean of what was lost in each fold, base minus candidate on the same rows, with its interval; any unit."""
+    mean, reach = _corrected(drops, held_out_to_trained)
+    return Metric(value=mean, ci95=(mean - reach, mean + reach))
+
+
+def _corrected(values: Sequence[float], held_out_to_trained: float) -> tuple[float, float]:
+    """Mean over the folds, and the reach of Student's t interval over the corrected variance.
 
     The folds share most of their training rows, so their plain variance is too small; it is multiplied by
     1/n + held out/trained instead of by 1/n. C. Nadeau and Y. Bengio, Inference for the Generalization Error, Machine
     Learning 52 (2003), 239-281; for repeated folds R. R. Bouckaert and E. Frank, PAKDD 2004, 3-12.
     """
-    mean = fmean(scores)
-    deviation = sqrt(variance(scores, mean) * (1 / len(scores) + held_out_to_trained))
-    reach = float(stdtrit(len(scores) - 1, TAIL)) * deviation
-    return Metric(value=mean, ci95=(max(0.0, mean - reach), min(1.0, mean + reach)))
+    mean = fmean(values)
+    deviation = sqrt(variance(values, mean) * (1 / len(values) + held_out_to_trained))
+    return mean, float(stdtrit(len(values) - 1, TAIL)) * deviation

@@ -9,12 +9,19 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 from torch import nn
 
+BATCH_ROWS = 500
+"""Rows at once, so that the activations of a large set fit into memory."""
+
 
 def net_answers(net: nn.Module, inputs: NDArray[Any]) -> NDArray[np.float32]:
     """Answers of a net in eval mode; [rows, ...] -> [rows, ...]."""
     with torch.inference_mode():
-        answers: NDArray[np.float32] = net(torch.from_numpy(inputs)).numpy()
-    return answers
+        return np.concatenate([net(torch.from_numpy(batch)).numpy() for batch in batches(inputs)])
+
+
+def batches(inputs: NDArray[Any]) -> list[NDArray[Any]]:
+    """The rows in their order, BATCH_ROWS at once and the rest."""
+    return np.split(inputs, range(BATCH_ROWS, len(inputs), BATCH_ROWS))
 
 
 def open_graph(path: Path) -> InferenceSession:
@@ -25,6 +32,4 @@ def open_graph(path: Path) -> InferenceSession:
 def graph_answers(graph: InferenceSession, inputs: NDArray[Any]) -> NDArray[np.float32]:
     """Answers of a graph with one input and one output; [rows, ...] -> [rows, ...]."""
     (declared,) = graph.get_inputs()
-    (answers,) = graph.run(None, {declared.name: inputs})
-    found: NDArray[np.float32] = answers
-    return found
+    return np.concatenate([graph.run(None, {declared.name: batch})[0] for batch in batches(inputs)])

@@ -22,9 +22,13 @@ def require_same_answers(expected: NDArray[np.float32], got: NDArray[np.float32]
     """Raises ParityBroken where the shapes differ, or some answer by more than LIMIT."""
     if expected.shape != got.shape:
         raise ParityBroken(f"{what}: expected answers of shape {list(expected.shape)}, got {list(got.shape)}")
-    difference = float(np.abs(got - expected).max()) / max(1.0, float(np.abs(expected).max()))
-    if not difference <= LIMIT:  # the other way round, NaN would pass
-        raise ParityBroken(f"{what}: expected a difference of at most {LIMIT:.0e}, got {difference:.1e}")
+    if not (found := difference(expected, got)) <= LIMIT:  # the other way round, NaN would pass
+        raise ParityBroken(f"{what}: expected a difference of at most {LIMIT:.0e}, got {found:.1e}")
+
+
+def difference(expected: NDArray[np.float32], got: NDArray[np.float32]) -> float:
+    """Largest difference, as a share of the largest answer expected (at least 1); NaN where an answer is."""
+    return float(np.abs(got - expected).max()) / max(1.0, float(np.abs(expected).max()))
 
 
 def require_parity(net: nn.Module, graph: InferenceSession, inputs: NDArray[Any]) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 from torch import Generator, Tensor, nn
 from torch.nn import functional
@@ -22,12 +23,14 @@ from training.data.dataset import Split
 from training.data.folder import read_pictures
 from training.measure.accuracy import top1
 from training.recipes.recipe import Recipe, Seeds
+from training.subject import Plan
 
 SIDE = 32
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 ARCHIVE = "cifar10_images.tar.gz"
 ORIGIN = "the pictures are at https://www.cs.toronto.edu/~kriz/cifar.html"
 VALIDATION = 5_000
+SAMPLES = 16
 SEEDS = Seeds(split=30, training=31, cross_validation=32)
 
 
@@ -112,6 +115,21 @@ def reflected(index: Tensor) -> Tensor:
     return last - (last - index.abs()).abs()
 
 
+def drawn(rows: int) -> NDArray[np.uint8]:
+    """Made-up pictures, the same every time: a disc and a bar of chance colours over a slope of two others."""
+    chance = np.random.default_rng(SEEDS.split)
+    down, across = np.mgrid[0:SIDE, 0:SIDE]
+    pictures = np.empty((rows, SIDE, SIDE, 3), np.uint8)
+    for picture in pictures:
+        top, bottom, disc, bar = chance.integers(0, 256, (4, 3))
+        slope = (down / (SIDE - 1))[:, :, None]
+        picture[:] = top * (1 - slope) + bottom * slope
+        row, column, radius, left, width = chance.integers((8, 8, 3, 0, 3), (24, 24, 10, 24, 9))
+        picture[(across >= left) & (across < left + width)] = bar
+        picture[(down - row) ** 2 + (across - column) ** 2 <= radius**2] = disc
+    return pictures
+
+
 CIFAR10 = Recipe(
     name="cifar10",
     task="image-classification",
@@ -132,6 +150,7 @@ CIFAR10 = Recipe(
     optimizer=partial(SGD, momentum=0.9, nesterov=True),
     peak_learning_rate=0.15,
     weight_decay=5e-4,
-    folds=5,
-    repeats=1,
+    calibration_rows=1024,
+    samples=lambda split: drawn(SAMPLES),
+    plan=Plan(levels=(3.0, 5.0), grid=8, recovery_epochs=8),
 )

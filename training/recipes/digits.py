@@ -18,10 +18,12 @@ from app.contract.tensors import DataType, InputSpec, OutputSpec
 from training.data.dataset import Dataset, Split, stratified
 from training.measure.accuracy import top1
 from training.recipes.recipe import Recipe, Seeds
+from training.subject import Plan
 
 SIDE = 8
 CLASSES = 10
 DARKEST = 16.0  # a pixel counts the inked ones of a 4x4 block of the scan
+SAMPLES = 16
 SEEDS = Seeds(split=20, training=21, cross_validation=22)
 
 
@@ -91,6 +93,9 @@ DIGITS = Recipe(
     batch_rows=128,
     peak_learning_rate=0.01,
     weight_decay=0.01,
+    calibration_rows=1257,
+    samples=lambda split: split.test.inputs[:SAMPLES],
+    plan=Plan(levels=(2.5, 4.5), grid=8, recovery_epochs=8, distillation=0.5, race_seconds=3.0),
     folds=5,
     repeats=2,
 )

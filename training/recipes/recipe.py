@@ -13,6 +13,7 @@ from app.contract.manifest import Tolerance
 from app.contract.tensors import InputSpec, OutputSpec
 from training.course import Course, RowFeed
 from training.data.dataset import Dataset, Split
+from training.subject import Plan, Subject
 from training.trainer import reproducible
 
 
@@ -53,8 +54,15 @@ class Recipe:
     peak_learning_rate: float
     weight_decay: float
     optimizer: Callable[..., Optimizer] = AdamW
-    folds: int
-    repeats: int
+
+    calibration_rows: int
+    """Training rows from which activations, importances and the ranges of integers are read."""
+    samples: Callable[[Split], NDArray[Any]]
+    """The rows of the golden sample: real ones only where the data's terms allow their publication."""
+    plan: Plan
+    folds: int | None = None
+    """Folds of the cross-validation; None where the test split is large enough to do without."""
+    repeats: int = 1
 
     def new_net(self, seed: int) -> nn.Module:
         """An untrained net, its weights drawn from the seed."""
@@ -76,10 +84,31 @@ class Recipe:
             seed=seed,
         )
 
+    def subject(self, split: Split, seed: int) -> Subject:
+        """What is compiled: an untrained net, which is to learn from this split."""
+        return Subject(
+            name=self.name,
+            task=self.task,
+            description=self.description,
+            input=self.input,
+            output=self.output,
+            tolerance=self.tolerance,
+            net=self.new_net(seed),
+            feed=self.feed(split.train),
+            course=self.course(seed),
+            calibration=split.train.take(np.arange(min(self.calibration_rows, len(split.train)))),
+            validation=split.validation,
+            test=split.test,
+            samples=self.samples(split),
+            correct=self.correct,
+            seeds=asdict(self.seeds),
+            config={**self.config, "seed": seed, "rows": split.train.sha256},
+        )
+
     @property
-    def epochs_in_all(self) -> int:
-        """Epochs of a whole run: the published net's own and those of every fold."""
-        return self.epochs * (1 + self.folds * self.repeats)
+    def command(self) -> str:
+        """The command that repeats the run: what decides its result, and no path of the machine that ran it."""
+        return f"bonsai-train run {self.name} --epochs {self.epochs}"
 
     @property
     def config(self) -> dict[str, Any]:

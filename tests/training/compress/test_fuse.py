@@ -1,8 +1,11 @@
 """The fold: equal answers, every BatchNorm counted, and a refusal where it cannot be right."""
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from training.compress import fuse as module
 from training.compress.fuse import fold, fuse
@@ -17,10 +20,10 @@ def learnt(net: nn.Module) -> nn.Module:
     """The net in eval mode, with BatchNorms that are far from the identity."""
     chance = torch.Generator().manual_seed(2)
     for norm in net.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            for tensor in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
-                assert tensor is not None
-                tensor.copy_(torch.rand(tensor.shape, generator=chance) + 0.5)
+        if isinstance(norm, _BatchNorm):
+            for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+                if tensor is not None:
+                    tensor.data.copy_(torch.rand(tensor.shape, generator=chance) + 0.5)
     return net.eval()
 
 
@@ -37,9 +40,9 @@ def test_the_answers_stay_and_every_batch_norm_goes(net: nn.Module, split: Split
 def test_a_wrong_fold_is_found(monkeypatch: pytest.MonkeyPatch, net: nn.Module, split: Split) -> None:
     right = module.fuse_conv_bn_eval
 
-    def without_epsilon(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    def without_epsilon(convolution: nn.Conv2d, norm: nn.BatchNorm2d, transpose: bool) -> nn.Conv2d:
         norm.eps = 0.0
-        return right(convolution, norm)
+        return right(convolution, norm, transpose)
 
     monkeypatch.setattr(module, "fuse_conv_bn_eval", without_epsilon)
     with pytest.raises(ParityBroken, match="fold"):
@@ -83,3 +86,61 @@ def test_a_convolution_with_another_use_is_left_alone(net: nn.Module) -> None:
     assert fold(learnt(net)).batch_norms == 0
     with pytest.raises(FoldRefused, match="norm"):
         fuse(net, IMAGES)
+
+
+LINES = torch.rand(5, 3, 6, generator=torch.Generator().manual_seed(3)).numpy()
+
+
+@pytest.mark.parametrize(
+    ("net", "rows"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(108, 5), nn.BatchNorm1d(5)), IMAGES),
+        (nn.Sequential(nn.Flatten(), nn.Linear(108, 5, bias=False), nn.BatchNorm1d(5, affine=False)), IMAGES),
+        (nn.Sequential(nn.Conv1d(3, 4, 3), nn.BatchNorm1d(4)), LINES),
+        (nn.Sequential(nn.ConvTranspose1d(3, 4, 3), nn.BatchNorm1d(4)), LINES),
+        (nn.Sequential(nn.ConvTranspose2d(3, 4, 3, stride=2, bias=False), nn.BatchNorm2d(4)), IMAGES),
+        (nn.Sequential(nn.Conv2d(3, 6, 3, groups=3), nn.BatchNorm2d(6, affine=False)), IMAGES),
+    ],
+    ids=["dense", "dense without scale", "of lines", "of lines, transposed", "transposed", "grouped, without scale"],
+)
+def test_every_layer_that_can_take_a_batch_norm_in_does(net: nn.Module, rows: NDArray[np.float32]) -> None:
+    assert fuse(learnt(net), rows).batch_norms == 1
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        nn.Sequential(nn.ConvTranspose2d(3, 6, 3, groups=3), nn.BatchNorm2d(6)),
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)),
+    ],
+    ids=["transposed in groups", "without statistics"],
+)
+def test_a_batch_norm_that_would_be_folded_wrongly_is_left(net: nn.Module) -> None:
+    assert fold(learnt(net)).batch_norms == 0
+
+
+def test_a_dense_layer_over_rows_of_rows_is_not_folded_silently() -> None:
+    # BatchNorm1d takes axis 1 for the channels of three axes; a dense layer's are the last.
+    net = learnt(nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3)))
+    with pytest.raises(ParityBroken, match="fold"):
+        fuse(net, LINES)
+
+
+class Depends(nn.Module):
+    """A forward that looks at values, so that it has no one graph."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, image: Tensor) -> Tensor:
+        found: Tensor = self.layer(image) if image.sum() > 0 else image
+        return found
+
+
+def test_a_net_that_cannot_be_traced_is_refused_only_if_it_has_a_batch_norm() -> None:
+    with pytest.raises(FoldRefused, match=r"expected a forward that torch\.fx can trace, got: symbolically traced"):
+        fold(Depends(nn.BatchNorm2d(3)).eval())
+    net = Depends(nn.ReLU()).eval()
+    fused = fuse(net, IMAGES)
+    assert (fused.net, fused.batch_norms) == (net, 0)

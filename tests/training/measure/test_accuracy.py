@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.measure.accuracy import cross_validated, proportion, top1
+from training.measure.accuracy import cross_validated, cross_validated_drop, proportion, top1
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,13 @@ def test_an_interval_ends_at_one() -> None:
     assert cross_validated([0.9, 1.0, 1.0, 1.0], held_out_to_trained=1 / 3).ci95 == pytest.approx(
         (0.8535, 1.0), abs=1e-3
     )
+
+
+def test_the_interval_of_a_drop_may_lie_on_both_sides_of_zero() -> None:
+    # the figures of the first test, moved down by 0.93 and given in points
+    metric = cross_validated_drop([-3.0, -1.0, 1.0, 3.0], held_out_to_trained=1 / 3)
+    assert metric.value == pytest.approx(0)
+    assert metric.ci95 == pytest.approx((-6.2759, 6.2759), abs=1e-4)
 
 
 def test_top1_is_the_highest_logit() -> None:

@@ -7,9 +7,9 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper, parser
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from training import checkpoint
 from training.data.dataset import Split
 from training.errors import ParityBroken
 from training.measure.answers import open_graph
@@ -48,9 +48,7 @@ def test_a_shape_that_would_broadcast_is_a_difference() -> None:
 def test_a_published_graph_passes_and_one_with_a_moved_bias_does_not(
     published: Path, quick: Recipe, split: Split, tmp_path: Path
 ) -> None:
-    (run,) = (published.parents[2] / "runs" / "digits").iterdir()
-    net = DIGITS.net().eval()
-    net.load_state_dict(load_file(run / "checkpoint.safetensors"))
+    net = checkpoint.load(DIGITS.net(), published)
     require_parity(net, open_graph(published / "model.onnx"), split.test.inputs)
 
     model = onnx.load(published / "model.onnx")

@@ -47,5 +47,5 @@ def test_the_net_answers_in_the_declared_shape() -> None:
 
 def test_an_unknown_recipe_lists_those_that_exist() -> None:
     assert recipes.find("digits") is DIGITS
-    with pytest.raises(UnknownRecipe, match=r"one of: digits; got 'digts'"):
+    with pytest.raises(UnknownRecipe, match=r"one of: cifar10, digits, sms; got 'digts'"):
         recipes.find("digts")

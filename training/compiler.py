@@ -1,0 +1,89 @@
+"""Compile: a trained network becomes the best version under the user's terms."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from training import stages
+from training.decision import Decision, decide
+from training.errors import PruneRefused
+from training.forms import FLOAT, Bench, Form, Notice, accuracy, integers, measured
+from training.pareto import Candidate, Terms
+from training.stages import Workshop
+
+UNCUT = "1x"
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A net cut to a level: the folder of the cut alone (None where nothing was cut), and that of the net to use."""
+
+    level: str
+    narrowed: Path | None
+    net: Path
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The folders of the steps that lead to the chosen form, the decision, and the baselines beside it."""
+
+    origin: Path
+    clean: Path
+    cut: Cut
+    decision: Decision
+    baselines: tuple[Candidate, ...]
+    """Nets of the chosen one's widths that were made another way: did the way matter?"""
+
+
+def compile_net(shop: Workshop, origin: Path, terms: Terms, notice: Notice) -> Compiled:
+    """Makes every candidate of a net, measures them, and decides. `origin` is the folder of the net as trained.
+
+    Raises NoCandidate where none meets the terms.
+    """
+    clean = stages.cleaned(shop, origin)
+    cuts = {cut.level: cut for cut in made(shop, clean, notice)}
+    bench = Bench(
+        application=shop.subject, steps=shop.steps, max_drop=terms.max_drop, race_seconds=shop.plan.race_seconds
+    )
+    original = Form("original", FLOAT, stages.exported(shop, origin))
+    floats = [Form(cut.level, FLOAT, stages.exported(shop, cut.net)) for cut in cuts.values()]
+    least = accuracy(shop.subject, original.path) - terms.max_drop / 100
+    forms = floats + [form for one in floats for form in integers(bench, one, shop.plan.presets, least, notice)]
+    decision = decide(bench, original, forms, terms)
+    cut = cuts[decision.chosen.level]
+    return Compiled(origin, clean, cut, decision, baselines(bench, original, other_ways(shop, clean, cut)))
+
+
+def made(shop: Workshop, clean: Path, notice: Notice) -> list[Cut]:
+    """The net uncut, and cut to each level that its floors allow."""
+    cuts = [Cut(UNCUT, None, clean)]
+    for level in shop.plan.levels:
+        try:
+            narrowed = stages.narrowed(shop, clean, level)
+        except PruneRefused as refused:
+            notice(f"{level:g}x: {refused}")
+            continue
+        cuts.append(Cut(f"{level:g}x", narrowed, stages.recovered(shop, narrowed, clean)))
+    return cuts
+
+
+def other_ways(shop: Workshop, clean: Path, cut: Cut) -> dict[str, Path]:
+    """Nets of the same widths: as many units drawn by chance with the same recovery, and one trained from scratch.
+
+    None for an uncut net.
+    """
+    if cut.narrowed is None:
+        return {}
+    chance = stages.narrowed_like(shop, clean, cut.narrowed, "random")
+    nets = {
+        "random units": stages.recovered(shop, chance, clean),
+        "from scratch": stages.from_scratch(shop, cut.net),
+    }
+    return {name: stages.exported(shop, net) for name, net in nets.items()}
+
+
+def baselines(bench: Bench, original: Form, graphs: Mapping[str, Path]) -> tuple[Candidate, ...]:
+    """The baselines' graphs, measured as the candidates were."""
+    if not graphs:
+        return ()
+    return measured(bench, [original, *(Form(name, FLOAT, folder) for name, folder in graphs.items())])[1:]

@@ -1,0 +1,114 @@
+"""An ONNX graph as a value: read, searched, held against what a published one must be, and written. No torch here."""
+
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import ModelProto, NodeProto
+
+from training.errors import GraphRefused
+
+NOTES = ("doc_string", "metadata_props")
+"""Fields in which exporters leave file paths, source lines and stack traces."""
+
+STANDARD = frozenset({"", "ai.onnx", "ai.onnx.ml"})
+"""Domains that every CPU and every version of the runtime has. Those that an optimiser writes, such as
+com.microsoft.nchwc, are laid out for the CPU that it ran on, and give wrong answers without a word on another."""
+
+MOST_BYTES = 2**31 - 2**20
+"""A protobuf message ends at 2 GiB; what is not weights has a megabyte."""
+
+PATHS = re.compile(r"""(?:^|[\s"'=(:])(?:/(?:home|Users|tmp)/|[A-Za-z]:\\)|\.py\b|\bFile \"""")
+
+
+def load(path: Path) -> ModelProto:
+    """The graph with all of its weights. Raises GraphRefused where the file is no ONNX graph or a weight is missing."""
+    try:
+        model: ModelProto = onnx.load(path)
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:  # protobuf, the checker and the reader of weights share no class of error
+        reason, *_ = str(error).split("\n")
+        raise GraphRefused(f"{path.name}: expected a valid ONNX graph, got: {reason}") from error
+    return model
+
+
+def save(model: ModelProto, path: Path) -> Path:
+    """Writes the graph, without its notes, as one file: equal graphs give equal bytes.
+
+    Raises GraphRefused for what is too large for one file or names a path of this machine.
+    """
+    strip(model)
+    require_no_paths(model)
+    require_one_file(weight_bytes(model))
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    return path
+
+
+def strip(model: ModelProto) -> None:
+    """Removes every note from the model, at any depth."""
+    for message, field in list(notes(model)):
+        message.ClearField(field)
+
+
+def notes(message: Any) -> Iterator[tuple[Any, str]]:
+    """(message, field) of every note in a protobuf message and in those inside it."""
+    for field, value in message.ListFields():
+        if field.name in NOTES:
+            yield message, field.name
+        elif field.message_type is not None:
+            for part in value if field.is_repeated else (value,):
+                yield from notes(part)
+
+
+def nodes(graph: Any) -> Iterator[NodeProto]:
+    """Every node of a graph, and of the graphs inside its nodes."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from nodes(inner)
+
+
+def weight_bytes(model: ModelProto) -> int:
+    """Bytes of the graph's weights."""
+    return sum(weight.ByteSize() for weight in model.graph.initializer)
+
+
+def require_one_file(size: int) -> None:
+    """Raises GraphRefused for more bytes of weights than one file holds: one digest is to stand for one graph."""
+    if size > MOST_BYTES:
+        raise GraphRefused(f"weights: expected at most {MOST_BYTES} bytes, which one ONNX file can hold, got {size}")
+
+
+def require_plain(model: ModelProto) -> None:
+    """Raises GraphRefused for a graph that an optimiser has already bound to one runtime or one CPU."""
+    if foreign := {f"{node.domain}.{node.op_type}" for node in nodes(model.graph) if node.domain not in STANDARD}:
+        raise GraphRefused(
+            f"nodes: expected ONNX's own, as they were exported, got {', '.join(sorted(foreign))}; the runtime "
+            "optimises a graph when it loads it"
+        )
+
+
+def require_no_paths(model: ModelProto) -> None:
+    """Raises GraphRefused where a name or text in the graph looks like a file of the machine that made it."""
+    # Some exporters name nodes "/root/Conv" by their module, so one word is no path.
+    here = [path for path in (Path.cwd(), Path.home(), Path(tempfile.gettempdir())) if len(path.parts) > 2]
+    for text in texts(model):
+        if PATHS.search(text) or any(str(folder) in text for folder in here):
+            raise GraphRefused(f"text: expected no path of this machine, got {text[:120]!r}")
+
+
+def texts(message: Any) -> Iterator[str]:
+    """Every text in a protobuf message and in those inside it; the numbers of tensors are none."""
+    for field, value in message.ListFields():
+        parts = value if field.is_repeated else (value,)
+        if field.message_type is not None:
+            for part in parts:
+                yield from texts(part)
+        elif isinstance(parts[0], str):
+            yield from parts
+        elif isinstance(parts[0], bytes) and field.name != "raw_data":
+            yield from (part.decode(errors="replace") for part in parts)

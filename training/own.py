@@ -1,0 +1,143 @@
+"""Networks of the user's own: what `training.compile` and `bonsai-train compile` take."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import AdamW, Optimizer
+
+from app.contract.manifest import Tolerance
+from app.contract.tensors import DataType, InputSpec, OutputSpec
+from training.compress.attention import replace_attention
+from training.compress.evaluating import evaluating
+from training.course import Course, Loader, LoaderFeed
+from training.data.dataset import Dataset
+from training.errors import SubjectRefused
+from training.measure.accuracy import top1
+from training.pareto import Terms
+from training.run import Run, compile_subject, new_folder
+from training.subject import Correct, Plan, Subject
+
+SAMPLES = 16
+TOLERANCE = Tolerance(rtol=1e-3, atol=1e-3)
+"""float32 kernels of different CPUs differ by about 1e-5 of a large answer; a graph that is wrong, by far more."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """The rows that a network is judged by, and how.
+
+    `validation` for every choice on the way, `test` for the published figures; neither may hold rows that the net was
+    trained on. `correct` says for each row whether its answer is right: by default, whether the highest of a row's
+    answers is at the target's place.
+    """
+
+    validation: Dataset
+    test: Dataset
+    correct: Correct = top1
+
+
+def compile(
+    net: nn.Module,
+    example_inputs: Tensor,
+    train_loader: Loader,
+    calibration: Dataset,
+    evaluate: Evaluation,
+    terms: Terms,
+    *,
+    name: str = "model",
+    loss: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
+    optimizer: Callable[..., Optimizer] = AdamW,
+    peak_learning_rate: float = 1e-3,
+    weight_decay: float = 0.01,
+    plan: Plan | None = None,
+    models: Path = Path("models"),
+    runs: Path = Path("runs"),
+) -> Path:
+    """Compiles a trained network and publishes the best version under the terms; returns its folder.
+
+    `net` takes one tensor like `example_inputs` [rows, ...] and gives one tensor [rows, ...]; `train_loader` gives
+    (inputs, targets) to learn from again; `calibration` holds rows that it was trained on. A few of them become the
+    golden sample, which is published. Raises a TrainingError where no form passes; nothing is published then.
+    """
+    subject = subject_of(
+        net,
+        example_inputs,
+        train_loader,
+        calibration,
+        evaluate,
+        name=name,
+        course=Course(
+            loss=lambda net, inputs, targets: loss(net(inputs), targets),
+            optimizer=optimizer,
+            peak_learning_rate=peak_learning_rate,
+            weight_decay=weight_decay,
+            epochs=(plan or Plan()).recovery_epochs,
+            seed=0,
+        ),
+    )
+    run = Run(models=models, folder=new_folder(runs / name), terms=terms)
+    folder = compile_subject(subject, plan or Plan(), run, f"training.compile({name})")
+    assert folder is not None
+    return folder
+
+
+def subject_of(
+    net: nn.Module,
+    example_inputs: Tensor,
+    train_loader: Loader,
+    calibration: Dataset,
+    evaluate: Evaluation,
+    *,
+    name: str,
+    course: Course,
+) -> Subject:
+    """A network of the user's own as a Subject; its signature is read from a run of the example."""
+    with evaluating(net), torch.no_grad():
+        answers = net(example_inputs)
+    return Subject(
+        name=name,
+        task="own",
+        description=f"{type(net).__name__}",
+        input=InputSpec(name="input", datatype=datatype(example_inputs), shape=(-1, *example_inputs.shape[1:])),
+        output=OutputSpec(name="output", datatype=datatype(answers), shape=(-1, *answers.shape[1:])),
+        tolerance=TOLERANCE,
+        net=replace_attention(net).eval(),
+        feed=LoaderFeed(train_loader),
+        course=course,
+        calibration=calibration,
+        validation=evaluate.validation,
+        test=evaluate.test,
+        samples=calibration.inputs[:SAMPLES],
+        correct=evaluate.correct,
+        seeds={"recovery": course.seed},
+        config={"net": type(net).__qualname__, "seed": course.seed},
+    )
+
+
+def datatype(tensor: Tensor) -> DataType:
+    """The datatype of a tensor. Raises SubjectRefused for one that no server takes."""
+    found = {DataType(kind).numpy: kind for kind in DataType}.get(str(tensor.dtype).removeprefix("torch."))
+    if found is None:
+        raise SubjectRefused(f"expected a tensor of numbers, got {tensor.dtype}")
+    return found
+
+
+def load(target: str) -> tuple[Subject, Plan]:
+    """What `MODULE:FUNCTION` returns when it is called: a Subject, or a Subject and a Plan.
+
+    Raises SubjectRefused where there is no such function, or it returns something else.
+    """
+    module, _, function = target.partition(":")
+    try:
+        made = getattr(importlib.import_module(module), function)()
+    except (ImportError, AttributeError) as error:
+        raise SubjectRefused(f"{target}: expected MODULE:FUNCTION that can be imported, got: {error}") from error
+    subject, plan = made if isinstance(made, tuple) else (made, Plan())
+    if not isinstance(subject, Subject) or not isinstance(plan, Plan):
+        raise SubjectRefused(f"{target}: expected a Subject, or a Subject and a Plan, got {type(made).__name__}")
+    return subject, plan

@@ -1,0 +1,113 @@
+"""ONNX files of the user's own: fused, quantised, gated and published without the network that they came from."""
+
+from pathlib import Path
+
+import numpy as np
+
+from app.contract.tensors import Signature
+from training import golden, version
+from training.compress import graph, prepare
+from training.compress.export import FILENAME
+from training.data.dataset import Dataset, stratified
+from training.decision import decide
+from training.errors import SubjectRefused
+from training.facts import write_facts
+from training.forms import FLOAT, Bench, Form, accuracy, integers
+from training.measure.accuracy import top1
+from training.measure.answers import graph_answers, open_graph
+from training.measure.served import open_served
+from training.own import SAMPLES, TOLERANCE
+from training.publish import publish
+from training.run import Run
+from training.steps import Step, Steps
+from training.subject import Application, Plan
+
+SEED = 0
+PARTS = {"validation": 0.3, "test": 0.3}
+"""Shares of the rows; the rest is for calibration."""
+
+
+def compile_graph(path: Path, rows: Path, name: str, plan: Plan, run: Run) -> Path:
+    """Publishes the best form of a float .onnx file with one input and one output; returns the version's folder.
+
+    `rows` is an .npz with `inputs` [rows, ...] and `targets` int64 [rows], the places of the right answers. Raises a
+    TrainingError where no form passes; nothing is published then.
+    """
+    application = application_of(path, read_rows(rows), name)
+    steps = Steps(run.folder, run.on_step, run.ranks)
+    bench = Bench(application=application, steps=steps, max_drop=run.terms.max_drop, race_seconds=plan.race_seconds)
+    original = Form("original", FLOAT, as_given(bench, path))
+    prepared = Form("1x", FLOAT, folded(bench, original))
+    least = accuracy(application, original.path) - run.terms.max_drop / 100
+    forms = [prepared, *integers(bench, prepared, plan.presets, least, run.notice)]
+    decision = decide(bench, original, forms, run.terms)
+    command = f"bonsai-train compile {path.name} --rows {rows.name}"
+    folder = version.new_folder(run.folder)
+    return publish(version.assemble_graph(application, decision, run.terms, command, folder), folder, run.models)
+
+
+def read_rows(path: Path) -> Dataset:
+    """The rows of an .npz. Raises SubjectRefused where an array is missing or does not fit the other."""
+    with np.load(path, allow_pickle=False) as arrays:
+        if missing := sorted({"inputs", "targets"} - set(arrays.files)):
+            raise SubjectRefused(f"{path.name}: expected {missing[0]}, got {', '.join(arrays.files) or 'none'}")
+        dataset = Dataset(arrays["inputs"], arrays["targets"].astype(np.int64))
+    if dataset.targets.ndim != 1 or len(dataset.inputs) != len(dataset):
+        raise SubjectRefused(
+            f"{path.name}: expected {len(dataset.inputs)} targets, one a row, got {list(dataset.targets.shape)}"
+        )
+    return dataset
+
+
+def application_of(path: Path, rows: Dataset, name: str) -> Application:
+    """What a graph is for, by its own signature. Raises SubjectRefused for several inputs or outputs."""
+    signature: Signature = open_served(path).signature
+    if len(signature.inputs) != 1 or len(signature.outputs) != 1:
+        raise SubjectRefused(
+            f"{path.name}: expected one input and output, got {len(signature.inputs)} and {len(signature.outputs)}"
+        )
+    split = stratified(rows, seed=SEED, **PARTS)
+    return Application(
+        name=name,
+        task="own",
+        description=path.name,
+        input=signature.inputs[0],
+        output=signature.outputs[0],
+        tolerance=TOLERANCE,
+        calibration=split.train,
+        validation=split.validation,
+        test=split.test,
+        samples=split.train.inputs[:SAMPLES],
+        correct=top1,
+        seeds={"split": SEED},
+    )
+
+
+def as_given(bench: Bench, path: Path) -> Path:
+    """The file as it came, checked."""
+
+    def make(folder: Path) -> None:
+        model = graph.load(path)
+        graph.require_plain(model)
+        graph.save(model, folder / FILENAME)
+
+    return bench.steps.take(Step("given", {"sha256": version.sha256(path)}, [graph]), make)
+
+
+def folded(bench: Bench, original: Form) -> Path:
+    """The graph as it is published in float; its golden answers are the original's."""
+    application = bench.application
+
+    def make(folder: Path) -> None:
+        prepare.prepare(original.path, folder / FILENAME)
+        answers = graph_answers(open_graph(original.path), application.samples)
+        golden.write_answers(application.samples, answers, application.input, application.output, folder)
+        before, after = (batch_norms(path) for path in (original.path, folder / FILENAME))
+        write_facts(folder, {"batch_norms": before - after})
+
+    return bench.steps.take(Step("onnx", {}, [prepare, graph, golden], [original.folder]), make)
+
+
+def batch_norms(path: Path) -> int:
+    """How many BatchNormalization nodes a graph has."""
+    return sum(node.op_type == "BatchNormalization" for node in graph.nodes(graph.load(path).graph))

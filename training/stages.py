@@ -1,0 +1,219 @@
+"""The stages of a compile: each reads folders and fills one, and is not taken again while nothing has changed."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from training import checkpoint, course, golden, trainer
+from training.compress import (
+    cut,
+    export,
+    fuse,
+    groups,
+    heads,
+    importance,
+    layer_costs,
+    layer_times,
+    lossless,
+    profile,
+    prune,
+    recover,
+    widths,
+)
+from training.course import Course
+from training.device import CPU, Device
+from training.distributed import ALONE, Ranks
+from training.facts import read_facts, write_facts
+from training.measure import parity
+from training.measure.answers import open_graph
+from training.steps import Step, Steps
+from training.subject import Plan, Subject
+
+STATE = "training.safetensors"
+COST_BATCH = 8
+"""Rows for which layers are timed: of a small layer's time for one row, most is its start."""
+COSTS: dict[str, Callable[[Plan], layer_costs.Measure]] = {
+    "ms": lambda plan: layer_times.interpolated(layer_times.LayerTimes((COST_BATCH,)), plan.grid),
+    "macs": lambda plan: layer_costs.macs_of,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """What every stage has at hand."""
+
+    subject: Subject
+    plan: Plan
+    steps: Steps
+    on_epoch: Callable[[], None]
+    stop: Event
+    device: Device = CPU
+    ranks: Ranks = ALONE
+
+    def load(self, folder: Path) -> nn.Module:
+        """The net that a stage has left, in eval mode."""
+        return checkpoint.load(self.subject.net, folder)
+
+    def save(self, net: nn.Module, folder: Path, facts: dict[str, Any]) -> None:
+        """Leaves a net, and what was found out on the way to it."""
+        checkpoint.save(net, self.subject.config, folder)
+        write_facts(folder, facts)
+
+    def learn(self, net: nn.Module, course: Course, folder: Path) -> nn.Module:
+        """Trains a net in place; a training that was stopped goes on."""
+        state = folder / STATE
+        learnt = trainer.train(net, self.subject.feed, course, self.on_epoch, state, self.stop, self.device, self.ranks)
+        state.unlink(missing_ok=True)
+        return learnt
+
+    @property
+    def example(self) -> Tensor:
+        """Two rows, because a size of 1 may be taken for a constant."""
+        return torch.from_numpy(self.subject.calibration.inputs[:2])
+
+
+def given(shop: Workshop) -> Path:
+    """A net that came trained, on disk."""
+    step = Step("given", {"sha256": checkpoint.sha256(shop.subject.net)}, [checkpoint, widths])
+    return shop.steps.take(step, lambda folder: shop.save(shop.subject.net, folder, {}))
+
+
+def learnt(shop: Workshop) -> Path:
+    """A net that came untrained, after its course."""
+    epochs = shop.subject.course.epochs
+
+    def make(folder: Path) -> None:
+        shop.save(shop.learn(deepcopy(shop.subject.net), shop.subject.course, folder), folder, {})
+
+    return shop.steps.take(Step("trained", shop.subject.config, [course, trainer], [], epochs), make)
+
+
+def cleaned(shop: Workshop, source: Path) -> Path:
+    """The net without the units that do nothing, the same answers proven; beside it what its units do."""
+    subject = shop.subject
+
+    def make(folder: Path) -> None:
+        net = shop.load(source)
+        activity = profile.profile(net, subject.calibration.inputs)
+        clean = lossless.remove_dead(net, subject.calibration.inputs, subject.validation.inputs)
+        facts = {
+            "dead": clean.dead,
+            "unread": clean.unread,
+            "constant": clean.constant,
+            "denormals": clean.denormals,
+            "undone": clean.undone,
+            "activity": activity.as_json(),
+        }
+        shop.save(clean.net, folder, facts)
+
+    config = {"calibration": subject.calibration.sha256, "validation": subject.validation.sha256}
+    return shop.steps.take(Step("lossless", config, [lossless, profile, groups, cut], [source]), make)
+
+
+def narrowed(shop: Workshop, source: Path, level: float) -> Path:
+    """The net, cut to be `level` times cheaper by the time that its layers take; it has not learnt again yet."""
+    plan = shop.plan
+
+    def make(folder: Path) -> None:
+        net = shop.load(source)
+        found = heads.prunable(net, shop.example)
+        scores = scored(shop, net, found, plan.importance)
+        cost = layer_costs.net_cost(net, shop.example, found, COSTS[plan.cost](plan))
+        limits = prune.Limits(grid=plan.grid, floor=plan.floor, least=plan.least)
+        smaller = prune.prune(net, shop.example, found, scores, cost, cost({}) / level, limits)
+        removed = prune.least_important(found, scores, smaller.widths)
+        shop.save(smaller.net, folder, {"widths": smaller.widths, "removed": removed})
+
+    sources = [prune, importance, layer_costs, layer_times, groups, heads, cut]
+    return shop.steps.take(Step(f"narrowed-{level:g}x", {**plan.cut_config, "level": level}, sources, [source]), make)
+
+
+def narrowed_like(shop: Workshop, source: Path, like: Path, criterion: str) -> Path:
+    """The net with as many units of each group as the cut net `like` has: those that a criterion keeps."""
+
+    def make(folder: Path) -> None:
+        net = shop.load(source)
+        found = heads.prunable(net, shop.example)
+        kept: dict[str, int] = read_facts(like)["widths"]
+        units = prune.least_important(found, scored(shop, net, found, criterion), kept)
+        shop.save(groups.cut(net, found, units), folder, {"widths": kept})
+
+    config = {"importance": criterion, "seed": shop.subject.course.seed}
+    return shop.steps.take(
+        Step(f"narrowed-{criterion}", config, [prune, importance, groups, heads, cut], [source, like]), make
+    )
+
+
+def recovered(shop: Workshop, source: Path, whole: Path) -> Path:
+    """A cut net after it has learnt again, its learning rate from the start; `whole` is the net that it was."""
+    plan = shop.plan
+
+    def make(folder: Path) -> None:
+        teacher = recover.Teacher(shop.load(whole), recover.soft_targets(), plan.distillation)
+        again = recover.recovery(
+            shop.subject.course, plan.recovery_epochs, plan.recovery_rate, teacher if plan.distillation else None
+        )
+        shop.save(shop.learn(shop.load(source), again, folder), folder, {})
+
+    config = {**plan.recovery_config, **shop.subject.config}
+    step = Step("recovered", config, [recover, course, trainer], [source, whole], plan.recovery_epochs)
+    return shop.steps.take(step, make)
+
+
+def scored(shop: Workshop, net: nn.Module, found: Any, criterion: str) -> importance.Scores:
+    """What each unit is worth by a criterion, read from the calibration rows."""
+    subject = shop.subject
+    return importance.IMPORTANCES[criterion](net, found, subject.calibration, subject.course.loss, subject.course.seed)
+
+
+def from_scratch(shop: Workshop, like: Path) -> Path:
+    """A baseline: a net of the same widths with new weights, trained for as many epochs as `like` was in all."""
+    epochs = shop.subject.course.epochs + shop.plan.recovery_epochs
+
+    def make(folder: Path) -> None:
+        net = renewed(shop.load(like), shop.subject.course.seed)
+        shop.save(shop.learn(net, recover.recovery(shop.subject.course, epochs), folder), folder, {})
+
+    step = Step("scratch", {"epochs": epochs, **shop.subject.config}, [course, trainer], [like], epochs)
+    return shop.steps.take(step, make)
+
+
+def renewed(net: nn.Module, seed: int) -> nn.Module:
+    """A copy of the net with weights as a new one has them."""
+    copy = deepcopy(net)
+    with trainer.reproducible(seed):
+        for module in copy.modules():
+            reset: Callable[[], None] | None = getattr(module, "reset_parameters", None)
+            if reset is not None:
+                reset()
+    return copy
+
+
+def exported(shop: Workshop, source: Path) -> Path:
+    """The net folded and as ONNX, the same answers proven."""
+    subject = shop.subject
+
+    def make(folder: Path) -> None:
+        net = shop.load(source)
+        fused = fuse.fuse(net, proof(shop))
+        path = export.export(fused.net, subject.input, subject.output, folder)
+        parity.require_parity(net, open_graph(path), proof(shop))
+        golden.write(net, subject.samples, subject.input, subject.output, folder)
+        write_facts(folder, {"batch_norms": fused.batch_norms})
+
+    config = {"input": subject.input.model_dump(mode="json"), "output": subject.output.model_dump(mode="json")}
+    return shop.steps.take(Step("onnx", config, [fuse, export, parity, golden], [source]), make)
+
+
+def proof(shop: Workshop) -> NDArray[Any]:
+    """Held-out rows for a proof of equal answers: enough to reach every kernel, few enough to be quick."""
+    rows: NDArray[Any] = shop.subject.validation.inputs[: max(parity.BATCHES)]
+    return np.ascontiguousarray(rows)
