@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.compress.groups import PruningGroup, remove
+from training.compress.evaluating import require_runs
+from training.compress.groups import PruningGroup, cut
 from training.errors import PruneRefused
 
 Cost = Callable[[Mapping[str, int]], float]
@@ -67,7 +68,8 @@ def prune(
     net does not take `example` any more.
     """
     widths = search(groups, scores, cost, target, limits or Limits())
-    smaller = remove(net, example, least_important(groups, scores, widths))
+    smaller = cut(net, groups, least_important(groups, scores, widths))
+    require_runs(smaller, example)
     return Pruned(smaller, widths, cost(full_widths(groups)), cost(widths))
 
 
