@@ -9,6 +9,7 @@ from threading import Event
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app.contract.manifest import Manifest
@@ -126,17 +127,18 @@ def watched(name: str, models: Path, runs: Path, terms: Terms, resume: bool, dev
     home = runs / name
     with (
         joined() as ranks,
-        Progress(*columns, TimeElapsedColumn(), disable=not ranks.first) as progress,
+        Progress(*columns, TimeElapsedColumn(), console=Console(quiet=not ranks.first)) as progress,
         stoppable() as stop,
     ):
         bar = progress.add_task(name, total=None)
+        folder = newest_folder(home) if resume else new_folder(home)
 
         def on_step(step: Step) -> None:
             progress.reset(bar, description=step.name, total=step.epochs or None)
 
         yield Run(
             models=models,
-            folder=newest_folder(home) if resume else new_folder(home),
+            folder=Path(ranks.from_first(str(folder).encode()).decode()),
             terms=terms,
             on_step=on_step,
             on_epoch=lambda: progress.advance(bar),

@@ -7,7 +7,7 @@ from pathlib import Path
 from training import stages
 from training.decision import Decision, decide
 from training.errors import PruneRefused
-from training.forms import FLOAT, Bench, Form, Notice, accuracy, integers, measured
+from training.forms import FLOAT, Bench, Form, Notice, integers, known_accuracy, measured
 from training.pareto import Candidate, Terms
 from training.stages import Workshop
 
@@ -47,7 +47,7 @@ def compile_net(shop: Workshop, origin: Path, terms: Terms, notice: Notice) -> C
     )
     original = Form("original", FLOAT, stages.exported(shop, origin))
     floats = [Form(cut.level, FLOAT, stages.exported(shop, cut.net)) for cut in cuts.values()]
-    least = accuracy(shop.subject, original.path) - terms.max_drop / 100
+    least = known_accuracy(bench, original) - terms.max_drop / 100
     forms = floats + [form for one in floats for form in integers(bench, one, shop.plan.presets, least, notice)]
     decision = decide(bench, original, forms, terms)
     cut = cuts[decision.chosen.level]

@@ -116,6 +116,17 @@ def refusal(folder: Path) -> str | None:
     return refused
 
 
+def known_accuracy(at: Bench, form: Form) -> float:
+    """As `accuracy`, kept with the run: later steps depend on it to the last bit, also on another machine."""
+
+    def make(folder: Path) -> None:
+        write_facts(folder, {"accuracy": accuracy(at.application, form.path)})
+
+    config = {"validation": at.application.validation.sha256}
+    known: float = read_facts(at.steps.take(Step("judged", config, [], [form.folder]), make))["accuracy"]
+    return known
+
+
 def accuracy(application: Application, path: Path) -> float:
     """Share of the validation rows that a graph has right."""
     return float(np.mean(results(application, path, application.validation).scores))

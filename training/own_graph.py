@@ -12,7 +12,7 @@ from training.data.dataset import Dataset, stratified
 from training.decision import decide
 from training.errors import SubjectRefused
 from training.facts import write_facts
-from training.forms import FLOAT, Bench, Form, accuracy, integers
+from training.forms import FLOAT, Bench, Form, integers, known_accuracy
 from training.measure.accuracy import top1
 from training.measure.answers import graph_answers, open_graph
 from training.measure.served import open_served
@@ -38,7 +38,7 @@ def compile_graph(path: Path, rows: Path, name: str, plan: Plan, run: Run) -> Pa
     bench = Bench(application=application, steps=steps, max_drop=run.terms.max_drop, race_seconds=plan.race_seconds)
     original = Form("original", FLOAT, as_given(bench, path))
     prepared = Form("1x", FLOAT, folded(bench, original))
-    least = accuracy(application, original.path) - run.terms.max_drop / 100
+    least = known_accuracy(bench, original) - run.terms.max_drop / 100
     forms = [prepared, *integers(bench, prepared, plan.presets, least, run.notice)]
     decision = decide(bench, original, forms, run.terms)
     command = f"bonsai-train compile {path.name} --rows {rows.name}"

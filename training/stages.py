@@ -157,7 +157,9 @@ def recovered(shop: Workshop, source: Path, whole: Path) -> Path:
     plan = shop.plan
 
     def make(folder: Path) -> None:
-        teacher = recover.Teacher(shop.load(whole), recover.soft_targets(), plan.distillation)
+        uncut = shop.load(whole)
+        shop.device.place_net(uncut)
+        teacher = recover.Teacher(uncut, recover.soft_targets(), plan.distillation)
         again = recover.recovery(
             shop.subject.course, plan.recovery_epochs, plan.recovery_rate, teacher if plan.distillation else None
         )
