@@ -13,7 +13,7 @@ export ORT_DISABLE_TELEMETRY := 1
 RECIPE ?= digits
 SECONDS ?= 60
 
-.PHONY: help serve train test test-slow test-docker wire fuzz check format schema startup bench clean
+.PHONY: help serve train test coverage test-slow test-docker wire fuzz check format schema startup bench clean
 
 help:  ## List the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -25,6 +25,9 @@ train: $(VENV)/.train  ## Train a recipe and publish it into models/: make train
 	@$(VENV)/bin/bonsai-train run $(RECIPE)
 
 test: check  ## Install everything if need be; lint, check types, run the tests
+	@$(PYTEST) -q
+
+coverage: $(VENV)/.test  ## The same tests, and which lines and branches they reach
 	@$(PYTEST) -q --cov --cov-report=term
 
 test-slow: $(VENV)/.test  ## The tests that take a minute or need a large download

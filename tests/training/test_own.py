@@ -78,6 +78,7 @@ def test_a_transformer_is_compiled_and_loses_heads(tmp_path: Path) -> None:
         assert (answers.argmax(1) == mynets.EVALUATION.test.targets).mean() > 0.6
 
 
+@pytest.mark.slow
 def test_a_function_is_compiled_from_the_command_line(tmp_path: Path) -> None:
     options = ["--models", str(tmp_path / "models"), "--runs", str(tmp_path / "runs"), "--max-drop", "30"]
     result = CliRunner().invoke(cli.commands, ["compile", "tests.training.mynets:mine", *options])
