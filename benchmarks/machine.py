@@ -7,6 +7,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from training.measure.machine import this_machine
+
 PACKAGES = ("uvicorn", "fastapi", "onnxruntime", "uvloop", "httptools", "numpy")
 SERVER_CORE = "0"
 LOAD_CORE = "1"
@@ -21,17 +23,11 @@ def description(pinning: str) -> list[str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return [
-        f"{_cpu_name()}, {os.cpu_count()} cores, {memory:.1f} GiB, {platform.system()} {platform.release()}",
+        f"{this_machine().cpu}, {os.cpu_count()} cores, {memory:.1f} GiB, {platform.system()} {platform.release()}",
         f"{pinning}; load average before: {LOAD_BEFORE:.2f}",
         f"Python {platform.python_version()}, {packages}",
         f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC, `{_command()}`",
     ]
-
-
-def _cpu_name() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
 
 
 def _command() -> str:

@@ -17,6 +17,7 @@ import numpy
 import onnxruntime
 
 from app import __version__
+from training.measure.machine import this_machine
 
 ROOT = Path(__file__).parent.parent
 STARTS = 7
@@ -28,7 +29,7 @@ def main() -> None:
         start(state)  # the first start fills the page cache and the graph cache
         runs = [start(state) for _ in range(STARTS)]
     print(f"bonsai {__version__}, onnxruntime {onnxruntime.__version__}, numpy {numpy.__version__}")
-    print(f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} CPUs, {cpu_name()}")
+    print(f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} CPUs, {this_machine().cpu}")
     print(f"bare interpreter:       {median([bare() for _ in range(STARTS)]):6.3f} s")
     print(f"start to /readyz 200:   {median([seconds for seconds, _ in runs]):6.3f} s, worst {max(runs)[0]:.3f} s")
     print(f"idle RSS:               {median([megabytes for _, megabytes in runs]):6.1f} MB")
@@ -69,11 +70,6 @@ def bare() -> float:
 def resident_megabytes(pid: int) -> float:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def cpu_name() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown CPU")
 
 
 median = statistics.median

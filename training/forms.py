@@ -98,11 +98,11 @@ def quantised(at: Bench, form: Form, preset: str, least: float) -> Path:
     return at.steps.take(Step(f"quantised-{preset}", config, [quantize, sensitivity, graph], [form.folder]), make)
 
 
-def integers(bench: Bench, form: Form, presets: tuple[str, ...], least: float, notice: Notice) -> list[Form]:
+def integers(at: Bench, form: Form, presets: tuple[str, ...], least: float, notice: Notice) -> list[Form]:
     """A float form in int8, by each preset that this machine can run and that keeps the answers good enough."""
     forms = []
     for preset in presets:
-        folder = quantised(bench, form, preset, least)
+        folder = quantised(at, form, preset, least)
         if refused := refusal(folder):
             notice(f"{form.level} {preset}: {refused}")
         else:

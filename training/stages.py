@@ -129,8 +129,7 @@ def narrowed(shop: Workshop, source: Path, level: float) -> Path:
         cost = layer_costs.net_cost(net, shop.example, found, COSTS[plan.cost](plan))
         limits = prune.Limits(grid=plan.grid, floor=plan.floor, least=plan.least)
         smaller = prune.prune(net, shop.example, found, scores, cost, cost({}) / level, limits)
-        removed = prune.least_important(found, scores, smaller.widths)
-        shop.save(smaller.net, folder, {"widths": smaller.widths, "removed": removed})
+        shop.save(smaller.net, folder, {"widths": smaller.widths, "removed": smaller.removed})
 
     sources = [prune, importance, layer_costs, layer_times, groups, heads, cut]
     return shop.steps.take(Step(f"narrowed-{level:g}x", {**plan.cut_config, "level": level}, sources, [source]), make)
@@ -157,17 +156,20 @@ def recovered(shop: Workshop, source: Path, whole: Path) -> Path:
     plan = shop.plan
 
     def make(folder: Path) -> None:
-        uncut = shop.load(whole)
-        shop.device.place_net(uncut)
-        teacher = recover.Teacher(uncut, recover.soft_targets(), plan.distillation)
-        again = recover.recovery(
-            shop.subject.course, plan.recovery_epochs, plan.recovery_rate, teacher if plan.distillation else None
-        )
+        teacher = teaching(shop, whole) if plan.distillation else None
+        again = recover.recovery(shop.subject.course, plan.recovery_epochs, plan.recovery_rate, teacher)
         shop.save(shop.learn(shop.load(source), again, folder), folder, {})
 
     config = {**plan.recovery_config, **shop.subject.config}
     step = Step("recovered", config, [recover, course, trainer], [source, whole], plan.recovery_epochs)
     return shop.steps.take(step, make)
+
+
+def teaching(shop: Workshop, whole: Path) -> recover.Teacher:
+    """The net as it was before the cut, on the device that its pupil learns on."""
+    net = shop.load(whole)
+    shop.device.place_net(net)
+    return recover.Teacher(net, recover.soft_targets(), shop.plan.distillation)
 
 
 def scored(shop: Workshop, net: nn.Module, found: Any, criterion: str) -> importance.Scores:

@@ -113,39 +113,31 @@ def commands_of(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{name}", command
 
 
-def test_commands_and_options() -> None:
-    named = dict(commands_of(typer.main.get_command(commands)))
-    words = {" ".join(re.findall(r"\b[a-z]+\b", cell)[1:]) for cell in first_cells("cli.md", r"`(bonsai [^`]*)`")}
-    assert words == named.keys()
-    options = {
-        (option, name)
-        for name, command in named.items()
-        for parameter in command.params
-        for option in parameter.opts
-        if option.startswith("--") and option != "--help"
-    }
-    documented = {
-        (row[0].strip("`"), command) for row in rows("cli.md") if "--" in row[0] for command in row[1].split(", ")
-    }
-    assert documented == options
-
-
-def test_training_options() -> None:
-    commands = typer.main.get_command(training_commands).commands  # type: ignore[attr-defined]
-    options = {
+def options_of(commands: dict[str, Any]) -> set[tuple[str, str]]:
+    """Every option with its command."""
+    return {
         (option, name)
         for name, command in commands.items()
         for parameter in command.params
         for option in parameter.opts
         if option.startswith("--") and option != "--help"
     }
-    documented = {
-        (row[0].strip("`"), command)
-        for row in rows("training.md")
-        if row[0].startswith("`--")
-        for command in row[1].split(", ")
-    }
-    assert documented == options
+
+
+def documented_options(page: str) -> set[tuple[str, str]]:
+    """The same, from the rows of a page's tables."""
+    return {(row[0].strip("`"), command) for row in rows(page) if "--" in row[0] for command in row[1].split(", ")}
+
+
+def test_commands_and_options() -> None:
+    named = dict(commands_of(typer.main.get_command(commands)))
+    words = {" ".join(re.findall(r"\b[a-z]+\b", cell)[1:]) for cell in first_cells("cli.md", r"`(bonsai [^`]*)`")}
+    assert words == named.keys()
+    assert documented_options("cli.md") == options_of(named)
+
+
+def test_training_options() -> None:
+    assert documented_options("training.md") == options_of(dict(commands_of(typer.main.get_command(training_commands))))
 
 
 def test_the_figures_of_the_committed_model() -> None:

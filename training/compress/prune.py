@@ -22,10 +22,11 @@ Scores = Mapping[str, NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Pruned:
-    """A net with fewer units: how many each group has left, and what it cost before and costs now."""
+    """A net with fewer units: how many each group has left, which went, and what it cost before and costs now."""
 
     net: nn.Module
     widths: dict[str, int]
+    removed: dict[str, list[int]]
     cost_before: float
     cost_after: float
 
@@ -68,9 +69,10 @@ def prune(
     net does not take `example` any more.
     """
     widths = search(groups, scores, cost, target, limits or Limits())
-    smaller = cut(net, groups, least_important(groups, scores, widths))
+    removed = least_important(groups, scores, widths)
+    smaller = cut(net, groups, removed)
     require_runs(smaller, example)
-    return Pruned(smaller, widths, cost(full_widths(groups)), cost(widths))
+    return Pruned(smaller, widths, removed, cost(full_widths(groups)), cost(widths))
 
 
 def full_widths(groups: Sequence[PruningGroup]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,14 +24,10 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.targets)
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Digest of every row in its place: type, shape and bytes of both arrays."""
-        sha256 = hashlib.sha256()
-        for array in (self.inputs, self.targets):
-            sha256.update(f"{array.dtype.str}{array.shape}".encode())
-            sha256.update(np.ascontiguousarray(array).tobytes())
-        return sha256.hexdigest()
+        return digest(self)
 
     def take(self, rows: NDArray[np.intp]) -> "Dataset":
         """The rows at these indices, in their order."""
@@ -60,12 +57,17 @@ class Split:
     @property
     def sha256(self) -> str:
         """Digest of every row, in its part and place: type, shape and bytes of the six arrays."""
-        sha256 = hashlib.sha256()
-        for part in (self.train, self.validation, self.test):
-            for array in (part.inputs, part.targets):
-                sha256.update(f"{array.dtype.str}{array.shape}".encode())
-                sha256.update(np.ascontiguousarray(array).tobytes())
-        return sha256.hexdigest()
+        return digest(self.train, self.validation, self.test)
+
+
+def digest(*parts: Dataset) -> str:
+    """sha256 over the arrays of the parts, one after the other: type, shape and bytes of each."""
+    sha256 = hashlib.sha256()
+    for part in parts:
+        for array in (part.inputs, part.targets):
+            sha256.update(f"{array.dtype.str}{array.shape}".encode())
+            sha256.update(np.ascontiguousarray(array).tobytes())
+    return sha256.hexdigest()
 
 
 def stratified(dataset: Dataset, *, validation: float, test: float, seed: int) -> Split:

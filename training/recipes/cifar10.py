@@ -22,6 +22,7 @@ from training.data import source
 from training.data.dataset import Split
 from training.data.folder import read_pictures
 from training.measure.accuracy import top1
+from training.recipes.layers import convolution
 from training.recipes.recipe import Recipe, Seeds
 from training.subject import Plan
 
@@ -84,15 +85,6 @@ class Cifar10Net(nn.Module):
         pixels = (image.permute(0, 3, 1, 2).float() - 120.0) / 64.0
         logits: Tensor = self.classifier(self.body(pixels))
         return logits
-
-
-def convolution(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:
-    # No bias: the BatchNorm behind would take it out again.
-    return (
-        nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False),
-        nn.BatchNorm2d(channels_out),
-        nn.ReLU(),
-    )
 
 
 def vary(images: Tensor, generator: Generator) -> Tensor:

@@ -17,6 +17,7 @@ from app.contract.manifest import Tolerance
 from app.contract.tensors import DataType, InputSpec, OutputSpec
 from training.data.dataset import Dataset, Split, stratified
 from training.measure.accuracy import top1
+from training.recipes.layers import convolution
 from training.recipes.recipe import Recipe, Seeds
 from training.subject import Plan
 
@@ -48,15 +49,6 @@ class DigitsNet(nn.Module):
         """float32 [rows, 8, 8], 0 to 16 -> logits, float32 [rows, 10]."""
         logits: Tensor = self.classifier(self.features(image.unsqueeze(1) / DARKEST))
         return logits
-
-
-def convolution(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:
-    # No bias: the BatchNorm behind would take it out again.
-    return (
-        nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False),
-        nn.BatchNorm2d(channels_out),
-        nn.ReLU(),
-    )
 
 
 def shift(images: Tensor, generator: Generator) -> Tensor:

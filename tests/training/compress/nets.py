@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from training.recipes.cifar10 import Cifar10Net
 from training.recipes.digits import DigitsNet
@@ -111,3 +112,8 @@ NETS = {
     "stream": (lambda: learnt(Stream()), drawn(3, 5, 7)),
 }
 """How each is made, in eval mode, and rows that it takes."""
+
+
+def cross_entropy(net: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """A `Loss` for class logits."""
+    return functional.cross_entropy(net(inputs), targets)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from tests.training.compress.nets import cross_entropy
 from training.compress.attention import Attention
 from training.compress.groups import cut, find_groups
 from training.compress.heads import head_groups, prunable
@@ -45,10 +45,6 @@ def net() -> Classifier:
 def rows() -> Dataset:
     chance = np.random.default_rng(1)
     return Dataset(chance.normal(size=(10, LENGTH, WIDTH)).astype(np.float32), chance.integers(0, 2, 10))
-
-
-def cross_entropy(net: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-    return functional.cross_entropy(net(inputs), targets)
 
 
 def silenced(net: nn.Module, name: str, heads: list[int]) -> nn.Module:

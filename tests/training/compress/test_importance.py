@@ -1,6 +1,6 @@
 """The criteria: right by hand or by trial, the same with frozen weights, and without a trace in the net."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from tests.training.compress.nets import cross_entropy
 from training.compress import importance
 from training.compress.groups import Member, PruningGroup, find_groups
 from training.compress.importance import IMPORTANCES, Scores, activation, apoz, magnitude, per_unit, random, taylor
@@ -18,19 +18,6 @@ from training.data.dataset import Dataset
 CHANCE = np.random.default_rng(3)
 IMAGES = Dataset(CHANCE.standard_normal((20, 2, 4, 4), np.float32), CHANCE.integers(0, 3, 20))
 VECTORS = Dataset(CHANCE.standard_normal((20, 3), np.float32), CHANCE.integers(0, 3, 20))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """So small a net is slower on more threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def cross_entropy(net: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-    return functional.cross_entropy(net(inputs), targets)
 
 
 def mean_output(net: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:

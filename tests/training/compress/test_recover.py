@@ -1,6 +1,5 @@
 """The recovery: a course from the start, and a teacher who is listened to and left alone."""
 
-from collections.abc import Iterator
 from copy import deepcopy
 
 import numpy as np
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import AdamW
 
+from tests.training.compress.nets import cross_entropy
 from tests.training.conftest import nothing
 from training.compress.recover import Distance, Teacher, distilled, recovery, soft_targets, squared_error
 from training.course import Course, RowFeed
@@ -19,19 +19,6 @@ from training.trainer import train
 CHANCE = np.random.default_rng(4)
 ROWS = Dataset(CHANCE.standard_normal((60, 4), np.float32), CHANCE.integers(0, 3, 60))
 INPUTS, TARGETS = torch.from_numpy(ROWS.inputs), torch.from_numpy(ROWS.targets)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """So small a net is slower on more threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def cross_entropy(net: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-    return functional.cross_entropy(net(inputs), targets)
 
 
 COURSE = Course(loss=cross_entropy, optimizer=AdamW, peak_learning_rate=0.02, weight_decay=0.0, epochs=9, seed=1)
