@@ -1,6 +1,7 @@
 """Networks of the user's own: what `training.compile` and `bonsai-train compile` take."""
 
 import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,7 @@ def compile(
     (inputs, targets) to learn from again; `calibration` holds rows that it was trained on. A few of them become the
     golden sample, which is published. Raises a TrainingError where no form passes; nothing is published then.
     """
+    plan = plan or Plan()
     subject = subject_of(
         net,
         example_inputs,
@@ -76,12 +78,12 @@ def compile(
             optimizer=optimizer,
             peak_learning_rate=peak_learning_rate,
             weight_decay=weight_decay,
-            epochs=(plan or Plan()).recovery_epochs,
+            epochs=plan.recovery_epochs,
             seed=0,
         ),
     )
     run = Run(models=models, folder=new_folder(runs / name), terms=terms)
-    folder = compile_subject(subject, plan or Plan(), run, f"training.compile({name})")
+    folder = compile_subject(subject, plan, run, f"training.compile({name})")
     assert folder is not None
     return folder
 
@@ -121,7 +123,7 @@ def subject_of(
 
 def datatype(tensor: Tensor) -> DataType:
     """The datatype of a tensor. Raises SubjectRefused for one that no server takes."""
-    found = {DataType(kind).numpy: kind for kind in DataType}.get(str(tensor.dtype).removeprefix("torch."))
+    found = {kind.numpy: kind for kind in DataType}.get(str(tensor.dtype).removeprefix("torch."))
     if found is None:
         raise SubjectRefused(f"expected a tensor of numbers, got {tensor.dtype}")
     return found
@@ -132,11 +134,13 @@ def load(target: str) -> tuple[Subject, Plan]:
 
     Raises SubjectRefused where there is no such function, or it returns something else.
     """
-    module, _, function = target.partition(":")
+    module, _, name = target.partition(":")
+    sys.path.insert(0, str(Path.cwd()))  # a console script does not look where it is called
     try:
-        made = getattr(importlib.import_module(module), function)()
+        function = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise SubjectRefused(f"{target}: expected MODULE:FUNCTION that can be imported, got: {error}") from error
+    made = function()
     subject, plan = made if isinstance(made, tuple) else (made, Plan())
     if not isinstance(subject, Subject) or not isinstance(plan, Plan):
         raise SubjectRefused(f"{target}: expected a Subject, or a Subject and a Plan, got {type(made).__name__}")

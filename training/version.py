@@ -61,7 +61,7 @@ def assemble(
         "lossless": sha256(compiled.clean / checkpoint.FILENAME),
         "pruned": sha256(folder / checkpoint.FILENAME),
     }
-    line = lineage(command, shop.subject.seeds, {**steps, **{v.precision: sha256(folder / v.file) for v in variants}})
+    line = lineage(command, shop.subject.seeds, steps | digests(variants, folder))
     clean = read_facts(compiled.clean)
     removed = {} if compiled.cut.narrowed is None else read_facts(compiled.cut.narrowed)["removed"]
     taken = {kind: units(clean[kind]) for kind in SILENT} | {"pruned": units(removed)}
@@ -83,7 +83,7 @@ def assemble_graph(application: Application, decision: Decision, terms: Terms, c
     """As `assemble`, of a graph that came without its net."""
     variants = graphs(application, decision, folder)
     steps = {"data": application.sha256, "given": sha256(decision.original.path)}
-    line = lineage(command, application.seeds, {**steps, **{v.precision: sha256(folder / v.file) for v in variants}})
+    line = lineage(command, application.seeds, steps | digests(variants, folder))
     compression = Compression(
         fused={"BatchNormalization": read_facts(decision.float_form.folder)["batch_norms"]},
         **quantisation(decision),
@@ -107,6 +107,11 @@ def graphs(application: Application, decision: Decision, folder: Path) -> tuple[
         precision = f"{INTEGER}{decision.chosen.precision}"
         variants.insert(0, variant(QUANTISED, precision, decision, decision.chosen, tolerance))
     return tuple(variants)
+
+
+def digests(variants: tuple[Variant, ...], folder: Path) -> dict[str, str]:
+    """The last steps of a lineage: each graph, by its numbers."""
+    return {variant.precision: sha256(folder / variant.file) for variant in variants}
 
 
 def variant(file: str, precision: str, decision: Decision, form: Form, tolerance: Tolerance) -> Variant:

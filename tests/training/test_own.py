@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import sysconfig
 import warnings
 from pathlib import Path
 
@@ -133,6 +134,16 @@ def test_rows_that_do_not_fit_are_refused(graph: Path, tmp_path: Path) -> None:
 def test_what_is_no_network_is_refused(target: str, reason: str) -> None:
     with pytest.raises(SubjectRefused, match=reason):
         load(target)
+
+
+def test_a_module_is_found_where_the_command_is_called(tmp_path: Path) -> None:
+    (tmp_path / "nets_of_mine.py").write_text("def mine():\n    return missing.attribute\n", encoding="utf-8")
+    script = Path(sysconfig.get_path("scripts")) / "bonsai-train"
+    command = [script, "compile", "nets_of_mine:mine"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    # What the function itself raises is its owner's to read, with the line that raised it.
+    assert "NameError: name 'missing' is not defined" in ended.stderr
+    assert "nets_of_mine.py" in ended.stderr
 
 
 def test_the_torch_free_steps_do_not_load_torch() -> None:
