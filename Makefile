@@ -55,8 +55,8 @@ format: $(VENV)/.test  ## Format the code
 schema: $(VENV)/.serve  ## Write the JSON Schemas in docs/schema/
 	@for name in manifest deployments; do $(VENV)/bin/bonsai schema $$name > docs/schema/$$name.schema.json; done
 
-bench: $(VENV)/.bench  ## Run the benchmarks (some 50 minutes; they need wrk): results in benchmarks/results/
-	@for name in overhead compute mixed_lengths overload poison; do $(VENV)/bin/python -m benchmarks.$$name || exit 1; done
+bench: $(VENV)/.train  ## Run the benchmarks (an hour; they need wrk): results in benchmarks/results/
+	@for name in overhead compute mixed_lengths overload poison compile; do $(VENV)/bin/python -m benchmarks.$$name || exit 1; done
 
 startup: $(VENV)/.serve  ## Measure start-up time and idle memory
 	@$(VENV)/bin/python benchmarks/startup.py
@@ -77,11 +77,6 @@ $(VENV)/.serve: $(INPUTS) | $(VENV)/bin/python
 $(VENV)/.train: $(INPUTS) | $(VENV)/bin/python
 	@echo "installing the server and training (PyTorch is large)"
 	@$(INSTALL) --editable '.[cpu,train]'
-	@touch $@ $(VENV)/.serve
-
-$(VENV)/.bench: $(INPUTS) | $(VENV)/bin/python
-	@echo "installing the server and the tools of the benchmarks"
-	@$(INSTALL) --editable '.[cpu,bench]'
 	@touch $@ $(VENV)/.serve
 
 $(VENV)/.test: $(INPUTS) | $(VENV)/bin/python

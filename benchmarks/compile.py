@@ -12,7 +12,6 @@ ratio is the median over the rounds of the ratios within a round, with its 95 % 
 """
 
 import argparse
-import logging
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -23,7 +22,6 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import Tensor, nn
 
 from app.contract.tensors import DataType, InputSpec, OutputSpec
@@ -32,6 +30,7 @@ from benchmarks.nets import IMAGE
 from benchmarks.options import ROOT
 from benchmarks.results import ECHO, NAIVE, OURS, Report, milliseconds, times
 from training.compress.export import export
+from training.compress.quantize import Preset, find, quantize
 from training.measure.answers import net_answers
 from training.measure.bench import LEAST_ROUNDS, Times, race
 from training.measure.machine import this_machine
@@ -43,7 +42,8 @@ CHANNELS = (64, 128, 256, 512)
 GRID = 16
 BATCHES = (1, 8)
 ROUNDS = 40
-VNNI = {"avx512_vnni", "avx_vnni"}
+TARGETS = {"50 % int8": 8.0, "25 % int8": 13.0}
+"""How many times as fast as the full size in fp32; measured before on a CPU with VNNI."""
 BASE, EAGER = "100 % fp32", "PyTorch eager"
 INPUT = InputSpec(name="image", datatype=DataType.FP32, shape=(-1, *IMAGE))
 OUTPUT = OutputSpec(name="logits", datatype=DataType.FP32, shape=(-1, 1000))
@@ -77,29 +77,10 @@ def resnet(percent: int) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 1000)).eval()
 
 
-class Calibration(CalibrationDataReader):
-    """A few images, one at a time."""
-
-    def __init__(self, images: NDArray[np.float32]) -> None:
-        self._images = iter([{INPUT.name: image[None]} for image in images])
-
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        return next(self._images, None)
-
-
-def quantise(path: Path, images: NDArray[np.float32], has_vnni: bool) -> Path:
-    quantised = path.with_name("model.int8.onnx")
-    quantize_static(
-        path,
-        quantised,
-        Calibration(images),
-        quant_format=QuantFormat.QDQ,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        per_channel=True,
-        reduce_range=not has_vnni,  # 8-bit weights overflow the 16-bit sums of a CPU without VNNI
-    )
-    return quantised
+def preset() -> Preset:
+    """The best static one that is right on this CPU."""
+    vnni = find("vnni")
+    return vnni if set(vnni.requires) <= set(this_machine().flags) else find("portable")
 
 
 def main() -> None:
@@ -109,7 +90,6 @@ def main() -> None:
     options.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results", help="folder of the report")
     given = options.parse_args()
     torch.set_num_threads(1)
-    logging.getLogger().setLevel(logging.ERROR)  # the quantiser advises steps that the exporter has done
     images = np.random.default_rng(0).standard_normal((max(BATCHES), *IMAGE)).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
         runs = contenders(Path(folder), images)
@@ -119,13 +99,13 @@ def main() -> None:
 
 def contenders(folder: Path, images: NDArray[np.float32]) -> dict[str, Run]:
     """What is measured, by name; the first is the base of all ratios."""
-    has_vnni = bool(VNNI & set(this_machine().flags))
     runs: dict[str, Run] = {}
     for percent in SHARES:
         home = folder / str(percent)
         home.mkdir()
         path = export(resnet(percent), INPUT, OUTPUT, home)
-        for precision, graph in (("fp32", path), ("int8", quantise(path, images, has_vnni))):
+        integers = quantize(path, preset(), images, home / "model.int8.onnx")
+        for precision, graph in (("fp32", path), ("int8", integers)):
             runs[f"{percent} % {precision}"] = runner(open_served(graph))
     runs[EAGER] = partial(net_answers, resnet(100))
     return runs
@@ -136,7 +116,6 @@ def measure(runs: Mapping[str, Run], images: NDArray[np.float32], rounds: int) -
 
 
 def write(measured: Mapping[int, Times], rounds: int, folder: Path) -> None:
-    has_vnni = bool(VNNI & set(this_machine().flags))
     report = Report(
         "compile",
         "What fewer channels and int8 are worth",
@@ -144,12 +123,15 @@ def write(measured: Mapping[int, Times], rounds: int, folder: Path) -> None:
         [
             *machine.description(f"one thread each, nobody pinned; {rounds} rounds"),
             f"PyTorch {torch.__version__}; CPU flags that decide: {', '.join(this_machine().flags) or 'none known'}",
-            f"int8 weights have {'8 bits' if has_vnni else '7 bits, as a CPU without VNNI needs them'}",
+            f"int8 by the preset {preset().name!r}, see docs/training.md",
         ],
     )
     for batch, found in measured.items():
         header = ["network", "times as fast", "95 %", "p50, ms", "p99, ms"]
         report.table(f"batch {batch}", header, [row(found, name) for name in found.seconds])
+        for name, least in TARGETS.items():
+            got = found.ratio(BASE, name).value
+            report.target(f"batch {batch}, {name}: >= {least:g} x", times(got), got >= least)
     report.plot(draw(measured))
     report.finish(folder)
 

@@ -47,37 +47,62 @@ def load() -> Split:
 
 
 class Residual(nn.Module):
-    """Two convolutions beside a straight way."""
+    """A convolution beside a straight way."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(*convolution(channels, channels), *convolution(channels, channels))
+        self.body = nn.Sequential(*convolution(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         found: Tensor = x + self.body(x)
         return found
 
 
-class Cifar10Net(nn.Module):
-    """A residual network of eight convolutions and one dense layer, after D. Page's nine layers
-    (https://myrtle.ai/learn/how-to-train-your-resnet/, 2018), at half its width: 1.6 million weights."""
+def stage(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:
+    """A convolution that starts by passing on what it reads, pictures of half the size, and a residual block."""
+    layers = convolution(channels_in, channels_out)
+    nn.init.dirac_(layers[0].weight.data[:channels_in])
+    return (*layers, nn.MaxPool2d(2), Residual(channels_out))
 
-    def __init__(self, width: int = 32) -> None:
+
+def patch_filters() -> Tensor:
+    """Filters that tell apart what patches of 2x2 pixels are made of, float32 [24, 3, 2, 2].
+
+    The even and the three uneven patterns of 2x2 pixels, each in light, red to blue, and green to both; and the
+    negative of each, as a ReLU passes one sign. The principal components of the patches of pictures are nearly
+    these, and the BatchNorm behind them scales all alike: so a net need not learn to whiten its pixels, which takes
+    others many epochs (K. Jordan, arXiv:2404.00498, section 3.1).
+    """
+    colours = functional.normalize(torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [1.0, -2.0, 1.0]]))
+    line = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+    filters = torch.einsum("kc,ay,bx->kabcyx", colours, line, line).reshape(-1, 3, 2, 2)
+    return torch.cat([filters, -filters])
+
+
+class Cifar10Net(nn.Module):
+    """A residual network of seven convolutions and one dense layer, 1.2 million weights at its full width.
+
+    After the nets of D. Page (https://myrtle.ai/learn/how-to-train-your-resnet/, 2018) and K. Jordan
+    (arXiv:2404.00498), who shaped theirs to learn this set in few epochs.
+    """
+
+    def __init__(self, width: int = 64) -> None:
         super().__init__()
+        filters = patch_filters()
+        stem = nn.Conv2d(3, len(filters), 2, bias=False)
+        stem.weight.data.copy_(filters)
         self.body = nn.Sequential(
-            *convolution(3, width),
-            *convolution(width, 2 * width),
-            nn.MaxPool2d(2),
-            Residual(2 * width),
-            *convolution(2 * width, 4 * width),
-            nn.MaxPool2d(2),
-            *convolution(4 * width, 8 * width),
-            nn.MaxPool2d(2),
-            Residual(8 * width),
-            nn.MaxPool2d(4),
+            stem,
+            nn.BatchNorm2d(len(filters)),
+            nn.ReLU(),
+            *stage(len(filters), width),
+            *stage(width, 2 * width),
+            *stage(2 * width, 4 * width),
+            nn.MaxPool2d(3),
             nn.Flatten(),
         )
-        self.classifier = nn.Linear(8 * width, len(CLASSES))
+        self.classifier = nn.Linear(4 * width, len(CLASSES))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, image: Tensor) -> Tensor:
         """uint8 [rows, 32, 32, 3], RGB -> logits, float32 [rows, 10]."""
@@ -137,12 +162,12 @@ CIFAR10 = Recipe(
     augment=vary,
     correct=top1,
     seeds=SEEDS,
-    epochs=8,
+    epochs=18,
     batch_rows=128,
     optimizer=partial(SGD, momentum=0.9, nesterov=True),
     peak_learning_rate=0.15,
     weight_decay=5e-4,
     calibration_rows=1024,
     samples=lambda split: drawn(SAMPLES),
-    plan=Plan(levels=(3.0, 5.0), grid=8, recovery_epochs=8),
+    plan=Plan(levels=(5.0,), grid=8, recovery_epochs=10, distillation=0.7),
 )

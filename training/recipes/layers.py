@@ -3,7 +3,7 @@
 from torch import nn
 
 
-def convolution(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:
+def convolution(channels_in: int, channels_out: int) -> tuple[nn.Conv2d, nn.BatchNorm2d, nn.ReLU]:
     """A 3x3 convolution that keeps the size of a picture, its BatchNorm and its ReLU."""
     # No bias: the BatchNorm behind would take it out again.
     return (

@@ -9,7 +9,18 @@ import torch
 from training import recipes
 from training.data.source import FOLDER
 from training.errors import DataMissing
-from training.recipes.cifar10 import ARCHIVE, CIFAR10, CLASSES, SIDE, Cifar10Net, load, reflected, vary
+from training.recipes.cifar10 import (
+    ARCHIVE,
+    CIFAR10,
+    CLASSES,
+    SIDE,
+    Cifar10Net,
+    load,
+    patch_filters,
+    reflected,
+    stage,
+    vary,
+)
 
 ROWS = 400
 
@@ -53,6 +64,18 @@ def test_the_net_answers_in_the_declared_shape() -> None:
     logits = Cifar10Net(width=4).eval()(images)
     assert CIFAR10.output.matches(tuple(logits.shape))
     assert logits.dtype == torch.float32
+
+
+def test_patch_filters_are_uncorrelated_and_come_with_their_negatives() -> None:
+    ways, negatives = patch_filters().flatten(1).chunk(2)
+    torch.testing.assert_close(ways @ ways.T, 4 * torch.eye(12))
+    assert torch.equal(negatives, -ways)
+
+
+def test_a_stage_starts_by_passing_on_what_it_reads() -> None:
+    picture = torch.rand(2, 3, 6, 6)
+    convolution, *_ = stage(3, 8)
+    torch.testing.assert_close(convolution(picture)[:, :3], picture)
 
 
 def test_without_the_archive_it_says_where_people_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
