@@ -1,9 +1,6 @@
 """How long ONNX Runtime takes over one layer, in milliseconds of one thread on this machine."""
 
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from pathlib import Path
 from statistics import fmean, median
 from time import thread_time
 from typing import Any
@@ -61,23 +58,6 @@ class LayerTimes:
             ratio = median(ratios(runner(shape, batch), self._reference))
             self._known[key] = max(0.0, ratio - self._start) * self._reference_ms
         return self._known[key]
-
-    def save(self, path: Path) -> None:
-        """Writes all times as JSON. They hold for this machine and this version of ONNX Runtime alone."""
-        known = [{"batch": batch, "ms": ms, **asdict(shape)} for (shape, batch), ms in self._known.items()]
-        text = json.dumps({"reference_ms": self._reference_ms, "layers": known}, indent=1)
-        path.write_text(text + "\n", encoding="utf-8")
-
-    def restore(self, path: Path) -> None:
-        """Takes up what `save` wrote; what is timed from now on is told on its scale."""
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        self._reference_ms = saved["reference_ms"]
-        for layer in saved["layers"]:
-            batch, ms = layer.pop("batch"), layer.pop("ms")
-            fields: dict[str, Any] = {
-                name: tuple(value) if isinstance(value, list) else value for name, value in layer.items()
-            }
-            self._known[LayerShape(**fields), batch] = ms
 
 
 def interpolated(measure: Measure, grid: int) -> Measure:

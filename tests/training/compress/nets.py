@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.recipes.cifar10 import Cifar10Net
 from training.recipes.digits import DigitsNet
+from training.recipes.layers import convolution
 
 
 class Joined(nn.Module):
@@ -21,6 +21,43 @@ class Joined(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         sides = self.norm(torch.cat((self.left(image), self.right(image)), dim=1)).relu()
         answers: Tensor = self.reader(sides).mean((2, 3))
+        return answers
+
+
+class Branch(nn.Module):
+    """Two convolutions beside a straight way."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*convolution(channels, channels), *convolution(channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = x + self.body(x)
+        return found
+
+
+class Residual(nn.Module):
+    """Units inside a branch, and units that a branch shares with what it is added to; pixels as they come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *convolution(3, 8),
+            *convolution(8, 16),
+            nn.MaxPool2d(2),
+            Branch(16),
+            *convolution(16, 32),
+            nn.MaxPool2d(2),
+            *convolution(32, 64),
+            nn.MaxPool2d(2),
+            Branch(64),
+            nn.MaxPool2d(4),
+            nn.Flatten(),
+        )
+        self.classifier = nn.Linear(64, 10)
+
+    def forward(self, image: Tensor) -> Tensor:
+        answers: Tensor = self.classifier(self.body((image.permute(0, 3, 1, 2).float() - 120.0) / 64.0))
         return answers
 
 
@@ -105,7 +142,7 @@ PICTURES = torch.randint(0, 256, (3, 32, 32, 3), generator=torch.Generator().man
 
 NETS = {
     "digits": (lambda: learnt(DigitsNet()), drawn(3, 8, 8).abs() * 8),
-    "residual": (lambda: learnt(Cifar10Net(width=8)), PICTURES),
+    "residual": (lambda: learnt(Residual()), PICTURES),
     "joined": (lambda: learnt(Joined()), drawn(3, 3, 6, 6)),
     "mlp": (lambda: learnt(Mlp()), drawn(3, 6)),
     "separable": (lambda: learnt(Separable()), drawn(3, 3, 6, 6)),
