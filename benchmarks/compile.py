@@ -43,7 +43,7 @@ GRID = 16
 BATCHES = (1, 8)
 ROUNDS = 40
 TARGETS = {"50 % int8": 8.0, "25 % int8": 13.0}
-"""How many times as fast as the full size in fp32; measured before on a CPU with VNNI."""
+"""How many times as fast as the full size in fp32; set out with a CPU in mind that has VNNI."""
 BASE, EAGER = "100 % fp32", "PyTorch eager"
 INPUT = InputSpec(name="image", datatype=DataType.FP32, shape=(-1, *IMAGE))
 OUTPUT = OutputSpec(name="logits", datatype=DataType.FP32, shape=(-1, 1000))

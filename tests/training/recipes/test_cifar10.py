@@ -9,11 +9,14 @@ import torch
 from training import recipes
 from training.data.source import FOLDER
 from training.errors import DataMissing
+from training.recipes import cifar10
 from training.recipes.cifar10 import (
     ARCHIVE,
     CIFAR10,
     CLASSES,
+    GREY,
     SIDE,
+    SQUARE,
     Cifar10Net,
     load,
     patch_filters,
@@ -29,6 +32,12 @@ def test_it_goes_by_its_name() -> None:
     assert recipes.find("cifar10") is CIFAR10
 
 
+@pytest.fixture
+def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cifar10, "SQUARE", 0)
+
+
+@pytest.mark.usefixtures("unpainted")
 def test_pictures_move_by_at_most_four_pixels_and_half_are_mirrored() -> None:
     # Each pixel holds its own place: a picture can be asked where it was taken from.
     column = torch.arange(SIDE).expand(SIDE, SIDE)
@@ -45,6 +54,17 @@ def test_pictures_move_by_at_most_four_pixels_and_half_are_mirrored() -> None:
     assert torch.equal(varied[..., 0], varied[:, :, :1, 0].expand(-1, -1, SIDE))
     assert torch.equal(varied[..., 1], varied[:, :1, :, 1].expand(-1, SIDE, -1))
     assert torch.equal(varied[:, :, 0, 0].long(), reflected(top[:, None] - 16 + torch.arange(SIDE)))
+
+
+def test_a_square_of_each_picture_is_painted_over_and_may_reach_over_the_border() -> None:
+    images = torch.full((ROWS, SIDE, SIDE, 3), 255, dtype=torch.uint8)
+    varied = vary(images, torch.Generator().manual_seed(1))
+    painted = (varied == GREY).all(-1)
+    assert torch.equal(painted, (varied != 255).any(-1))
+    high, wide = painted.any(2).sum(1), painted.any(1).sum(1)
+    assert torch.equal(painted.sum((1, 2)), high * wide)
+    assert (high.min(), high.max(), wide.min(), wide.max()) == (1, SQUARE, 1, SQUARE)
+    assert painted.any(0).all()
 
 
 def test_places_beyond_the_border_are_mirrored() -> None:

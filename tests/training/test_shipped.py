@@ -1,0 +1,101 @@
+"""The versions that the repository ships of recipes whose data it does not: their files, and the figures they claim."""
+
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.contract.manifest import Manifest
+from training import recipes
+from training.data.dataset import Split
+from training.errors import DataMissing
+from training.measure.accuracy import proportion
+from training.measure.answers import graph_answers, open_graph
+from training.rebuild import rebuild
+from training.recipes.recipe import Recipe
+from training.report import Report
+
+MODELS = Path(__file__).parent.parent.parent / "models"
+
+
+@dataclass(frozen=True)
+class Bars:
+    """What a version has to reach: test accuracy of its original, points lost, times as fast at some batch size."""
+
+    original: float
+    drop: float
+    speedups: dict[str, float]
+
+
+BARS = {"sms": Bars(0.97, 0.5, {"batch_1": 1.8, "batch_8": 1.8})}
+
+
+@dataclass(frozen=True, eq=False)
+class Shipped:
+    recipe: Recipe
+    folder: Path
+    manifest: Manifest
+
+
+@pytest.fixture(scope="module", params=BARS)
+def shipped(request: pytest.FixtureRequest) -> Shipped:
+    folder = MODELS / request.param / "1"
+    return Shipped(recipes.find(request.param), folder, Manifest.read(folder))
+
+
+def test_every_file_is_the_one_that_was_published(shipped: Shipped) -> None:
+    shipped.manifest.verify(shipped.folder)
+    assert {entry.name for entry in shipped.folder.iterdir()} == {"manifest.json", *shipped.manifest.files}
+
+
+def test_it_was_trained_by_the_recipe_as_it_is_now(shipped: Shipped) -> None:
+    manifest, recipe = shipped.manifest, shipped.recipe
+    assert (manifest.name, manifest.inputs, manifest.outputs) == (recipe.name, (recipe.input,), (recipe.output,))
+    assert (manifest.lineage.command, manifest.lineage.seeds) == (recipe.command, asdict(recipe.seeds))
+
+
+def test_its_golden_rows_pass(shipped: Shipped) -> None:
+    recipe = shipped.recipe
+    for variant in shipped.manifest.variants:
+        with np.load(shipped.folder / shipped.manifest.golden) as golden:
+            got = graph_answers(open_graph(shipped.folder / variant.file), golden[f"inputs/{recipe.input.name}"])
+            expected = golden[f"outputs/{recipe.output.name}"]
+            np.testing.assert_allclose(got, expected, rtol=variant.tolerance.rtol, atol=variant.tolerance.atol)
+
+
+def test_it_claims_what_was_asked_of_it_with_the_baselines_beside_it(shipped: Shipped) -> None:
+    claimed, bars = shipped.manifest.compression, BARS[shipped.recipe.name]
+    accuracy = shipped.manifest.metrics["test_accuracy"]
+    assert accuracy.baseline is not None and accuracy.baseline >= bars.original
+    assert claimed.drop is not None and claimed.drop.ci95 is not None and claimed.drop.value <= bars.drop
+    assert {name: claimed.speedup[name].value >= least for name, least in bars.speedups.items()} == dict.fromkeys(
+        bars.speedups, True
+    )
+    entries = Report.read(shipped.folder).entries
+    assert [entry.name for entry in entries if entry.role == "baseline"] == ["random units fp32", "from scratch fp32"]
+
+
+def rows(recipe: Recipe) -> Split:
+    try:
+        return recipe.load()
+    except DataMissing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.mark.slow
+def test_its_accuracy_is_the_published_one(shipped: Shipped) -> None:
+    recipe, test = shipped.recipe, rows(shipped.recipe).test
+    answers = graph_answers(open_graph(shipped.folder / shipped.manifest.variants[0].file), test.inputs)
+    assert shipped.manifest.metrics["test_accuracy"].value == proportion(recipe.correct(answers, test.targets)).value
+
+
+@pytest.mark.slow
+def test_its_graphs_are_rebuilt_to_the_byte(shipped: Shipped) -> None:
+    published = shipped.manifest.lineage.versions
+    ours = {package: version(package) for package in ("torch", "onnx", "onnxscript", "onnxruntime")}
+    if any(published[package].partition("+")[0] != found.partition("+")[0] for package, found in ours.items()):
+        pytest.skip(f"published with {published}, here are {ours}")
+    found = rebuild(shipped.folder, shipped.recipe.subject(rows(shipped.recipe), shipped.recipe.seeds.training))
+    assert found == {variant.file: shipped.manifest.files[variant.file].sha256 for variant in shipped.manifest.variants}
