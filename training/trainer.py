@@ -187,17 +187,18 @@ def reproducible(seed: int, device: Device = CPU) -> Iterator[None]:
     """
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     only_warned = torch.is_deterministic_algorithms_warn_only_enabled()
-    filled = torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic  # its types leave out what it has
+    filled = memory.fill_uninitialized_memory
     with seeded(seed, device):
         torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
         # It is for code that reads memory before it writes it, and takes a seventh of the time of a training.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        memory.fill_uninitialized_memory = False
         torch.set_num_threads(THREADS)
         try:
             yield
         finally:
             torch.set_num_threads(threads)
-            torch.utils.deterministic.fill_uninitialized_memory = filled
+            memory.fill_uninitialized_memory = filled
             torch.use_deterministic_algorithms(deterministic, warn_only=only_warned)
 
 
