@@ -33,6 +33,7 @@ from training.compress.export import export
 from training.compress.quantize import Preset, find, quantize
 from training.measure.answers import net_answers
 from training.measure.bench import LEAST_ROUNDS, Times, race
+from training.measure.host import missing
 from training.measure.machine import this_machine
 from training.measure.served import open_served, runner
 
@@ -80,7 +81,7 @@ def resnet(percent: int) -> nn.Module:
 def preset() -> Preset:
     """The best static one that is right on this CPU."""
     vnni = find("vnni")
-    return vnni if set(vnni.requires) <= set(this_machine().flags) else find("portable")
+    return find("portable") if missing(vnni.requires) else vnni
 
 
 def main() -> None:

@@ -1,18 +1,17 @@
 """The digits model that the repository ships: its files, and the figures that it claims."""
 
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from app.contract.manifest import Manifest
+from tests.training.rebuilding import require_published_packages, require_rebuilt_to_the_byte
 from training.data.dataset import Split
 from training.measure.accuracy import proportion
 from training.measure.answers import graph_answers, open_graph
 from training.measure.drop import drop
-from training.rebuild import rebuild
 from training.recipes.digits import DIGITS
 from training.report import Report
 
@@ -67,12 +66,8 @@ def test_the_compiled_version_comes_from_the_net_of_the_first(compiled: Manifest
 
 
 def test_the_compiled_version_is_rebuilt_to_the_byte(compiled: Manifest, split: Split) -> None:
-    ours = {package: version(package) for package in ("torch", "onnx", "onnxscript", "onnxruntime")}
-    theirs = {package: compiled.lineage.versions[package].partition("+")[0] for package in ours}
-    if {package: found.partition("+")[0] for package, found in ours.items()} != theirs:
-        pytest.skip(f"published with {theirs}, here are {ours}")
-    found = rebuild(COMPILED, DIGITS.subject(split, DIGITS.seeds.training))
-    assert found == {variant.file: compiled.files[variant.file].sha256 for variant in compiled.variants}
+    require_published_packages(compiled)
+    require_rebuilt_to_the_byte(COMPILED, compiled, DIGITS.subject(split, DIGITS.seeds.training))
 
 
 def test_the_figures_of_the_compiled_version_are_the_published_ones(compiled: Manifest, split: Split) -> None:

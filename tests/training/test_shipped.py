@@ -1,19 +1,18 @@
 """The versions that the repository ships of recipes whose data it does not: their files, and the figures they claim."""
 
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from app.contract.manifest import Manifest
+from tests.training.rebuilding import require_published_packages, require_rebuilt_to_the_byte
 from training import recipes
 from training.data.dataset import Split
 from training.errors import DataMissing
 from training.measure.accuracy import proportion
 from training.measure.answers import graph_answers, open_graph
-from training.rebuild import rebuild
 from training.recipes.recipe import Recipe
 from training.report import Report
 
@@ -93,9 +92,6 @@ def test_its_accuracy_is_the_published_one(shipped: Shipped) -> None:
 
 @pytest.mark.slow
 def test_its_graphs_are_rebuilt_to_the_byte(shipped: Shipped) -> None:
-    published = shipped.manifest.lineage.versions
-    ours = {package: version(package) for package in ("torch", "onnx", "onnxscript", "onnxruntime")}
-    if any(published[package].partition("+")[0] != found.partition("+")[0] for package, found in ours.items()):
-        pytest.skip(f"published with {published}, here are {ours}")
-    found = rebuild(shipped.folder, shipped.recipe.subject(rows(shipped.recipe), shipped.recipe.seeds.training))
-    assert found == {variant.file: shipped.manifest.files[variant.file].sha256 for variant in shipped.manifest.variants}
+    require_published_packages(shipped.manifest)
+    subject = shipped.recipe.subject(rows(shipped.recipe), shipped.recipe.seeds.training)
+    require_rebuilt_to_the_byte(shipped.folder, shipped.manifest, subject)
