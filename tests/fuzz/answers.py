@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from tests.fuzz.world import Fault
 
@@ -23,9 +24,9 @@ class Received:
     body: bytes
 
 
-def read_all(stream: bytes, *, heads_only: bool) -> list[Received]:
-    """The answers that a connection has written, without those that announce one. With `heads_only` some of them may
-    lack their body, as answers to HEAD do. Raises Fault."""
+def read_all(stream: bytes, sent: bytes, *, heads_only: bool) -> list[Received]:
+    """The answers that a connection has written to what was sent, without those that announce one. With `heads_only`
+    some of them may lack their body, as answers to HEAD do. Raises Fault."""
     found: list[Received] = []
     while stream:
         match = _HEAD.match(stream)
@@ -42,12 +43,13 @@ def read_all(stream: bytes, *, heads_only: bool) -> list[Received]:
             raise Fault(f"a body of {len(body)} bytes where {length} were announced")
         found.append(Received(status, headers, body))
         if body or not lacks_body:
-            check(found[-1])
+            check(found[-1], sent)
     return found
 
 
-def check(answer: Received) -> None:
-    """Raises Fault for a status that no request may get, and for a failure in another form than {"error": text}."""
+def check(answer: Received, sent: bytes) -> None:
+    """Raises Fault for a status that no request may get, for a failure in another form than {"error": text}, and for
+    one that tells of this machine. What the client has `sent` is no secret where it is told back."""
     if 200 <= answer.status < 400:
         return
     if answer.status not in FAILURES:
@@ -58,7 +60,8 @@ def check(answer: Received) -> None:
     message = document["error"]
     if len(message) > LONGEST_MESSAGE or not message.isprintable():
         raise Fault(f"an error that is no line of at most {LONGEST_MESSAGE} characters: {message[:2000]!r}")
-    if SECRETS.search(message):
+    known = sent + unquote_to_bytes(sent)
+    if any(secret[0].encode() not in known for secret in SECRETS.finditer(message)):
         raise Fault(f"an error that tells of this machine: {message!r}")
     if answer.headers.get(b"content-type") != b"application/json":
         raise Fault(f"an error of type {answer.headers.get(b'content-type')!r}")

@@ -49,10 +49,12 @@ class Targets:
         """Every answer is well-formed, and in whatever pieces the bytes come, they are the same."""
         heads_only = b"HEAD" in given.content.upper()
         pieces = given.pieces()
-        got = answers.read_all(self._world.connect(pieces, in_turns=given.in_turns), heads_only=heads_only)
+        stream = self._world.connect(pieces, in_turns=given.in_turns)
+        got = answers.read_all(stream, given.content, heads_only=heads_only)
         if len(pieces) == 1 or given.in_turns:
             return
-        whole = answers.read_all(self._world.connect([given.content], in_turns=False), heads_only=heads_only)
+        stream = self._world.connect([given.content], in_turns=False)
+        whole = answers.read_all(stream, given.content, heads_only=heads_only)
         if len(got) != len(whole) or not all(map(_are_alike, got, whole)):
             raise Fault(f"answered otherwise in pieces of {len(pieces[0])} bytes: {got!r}, at once: {whole!r}")
 
@@ -77,7 +79,7 @@ class Targets:
     def _compressed(self, given: Asked) -> None:
         coding = CODINGS[given.how % len(CODINGS)]
         answer = self._world.ask("/predict", given.body, {b"content-encoding": coding.encode()})[0]
-        received = _received(answer)
+        received = _received(answer, given.body)
         if received.status == 200:
             window = zlib.MAX_WBITS | (0 if coding == "deflate" else 16)
             body = _plainly(lambda: zlib.decompress(given.body, window))
@@ -106,12 +108,12 @@ class Targets:
         length, other = self._beside[given.model % len(self.models)]
         if given.how & inputs.BESIDE:
             beside.append((f"/v2/models/{model.name}/infer", other, {LENGTH: b"%d" % (length or 0)}))
-        first, *others = [_received(answer) for answer in self._world.ask(path, body, headers, *beside)]
-        for answer in others:
+        first, *others = self._world.ask(path, body, headers, *beside)
+        for answer in (_received(answer, other) for answer in others):
             if answer.status != 200:
                 raise Fault(f"a good request beside it got {answer!r}")
             model.check(reference.oip_inputs(other, length, model.signature), _outputs(answer))
-        return first
+        return _received(first, path.encode() + given.body)
 
 
 def _are_alike(one: Received, other: Received) -> bool:
@@ -155,9 +157,9 @@ def _framed(pieces: list[bytes]) -> Any:
     return kind, raw, content, unread
 
 
-def _received(answer: Answer) -> Received:
+def _received(answer: Answer, sent: bytes) -> Received:
     received = Received(answer.status, dict(answer.header_list()), answer.body)
-    answers.check(received)
+    answers.check(received, sent)
     if received.headers.get(b"content-encoding") == b"gzip":
         received = Received(received.status, received.headers, gzip.decompress(received.body))
     return received

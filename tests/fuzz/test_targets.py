@@ -119,15 +119,23 @@ FAILED = {
 @pytest.mark.parametrize("stream", WRONG.values(), ids=WRONG)
 def test_a_stream_that_is_no_answer_is_a_fault(stream: bytes) -> None:
     with pytest.raises(Fault):
-        answers.read_all(stream, heads_only=False)
+        answers.read_all(stream, b"", heads_only=False)
 
 
 @pytest.mark.parametrize(("status", "body"), FAILED.values(), ids=FAILED)
 def test_a_failure_in_another_form_is_a_fault(status: int, body: bytes) -> None:
     good = answers.Received(400, {b"content-type": b"application/json"}, b'{"error":"x"}')
-    answers.check(good)
+    answers.check(good, b"")
     with pytest.raises(Fault):
-        answers.check(answers.Received(status, good.headers, body))
+        answers.check(answers.Received(status, good.headers, body), b"GET /v2/models/m HTTP/1.1")
+
+
+@pytest.mark.parametrize("sent", [b"GET /a/b.json HTTP/1.1", b"GET /a%2Fb.json HTTP/1.1", b'{"/a/b.json":1}'])
+def test_a_path_of_the_client_s_own_is_no_secret(sent: bytes) -> None:
+    told = answers.Received(404, {b"content-type": b"application/json"}, b'{"error":"/a/b.json: no such path"}')
+    answers.check(told, sent)
+    with pytest.raises(Fault, match="tells of this machine"):
+        answers.check(told, b"GET /a HTTP/1.1")
 
 
 @pytest.mark.parametrize("rows", [1, 3])
