@@ -24,9 +24,9 @@ class Received:
     body: bytes
 
 
-def read_all(stream: bytes, sent: bytes, *, heads_only: bool) -> list[Received]:
-    """The answers that a connection has written to what was sent, without those that announce one. With `heads_only`
-    some of them may lack their body, as answers to HEAD do. Raises Fault."""
+def read_all(stream: bytes, sent: bytes) -> list[Received]:
+    """The answers that a connection has written to what was sent, without those that announce one. Raises Fault."""
+    heads_only = b"HEAD" in sent.upper()  # then some of them may lack their body
     found: list[Received] = []
     while stream:
         match = _HEAD.match(stream)

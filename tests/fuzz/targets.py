@@ -47,14 +47,11 @@ class Targets:
 
     def _connection(self, given: Stream) -> None:
         """Every answer is well-formed, and in whatever pieces the bytes come, they are the same."""
-        heads_only = b"HEAD" in given.content.upper()
         pieces = given.pieces()
-        stream = self._world.connect(pieces, in_turns=given.in_turns)
-        got = answers.read_all(stream, given.content, heads_only=heads_only)
+        got = answers.read_all(self._world.connect(pieces, in_turns=given.in_turns), given.content)
         if len(pieces) == 1 or given.in_turns:
             return
-        stream = self._world.connect([given.content], in_turns=False)
-        whole = answers.read_all(stream, given.content, heads_only=heads_only)
+        whole = answers.read_all(self._world.connect([given.content], in_turns=False), given.content)
         if len(got) != len(whole) or not all(map(_are_alike, got, whole)):
             raise Fault(f"answered otherwise in pieces of {len(pieces[0])} bytes: {got!r}, at once: {whole!r}")
 

@@ -119,7 +119,7 @@ FAILED = {
 @pytest.mark.parametrize("stream", WRONG.values(), ids=WRONG)
 def test_a_stream_that_is_no_answer_is_a_fault(stream: bytes) -> None:
     with pytest.raises(Fault):
-        answers.read_all(stream, b"", heads_only=False)
+        answers.read_all(stream, b"")
 
 
 @pytest.mark.parametrize(("status", "body"), FAILED.values(), ids=FAILED)

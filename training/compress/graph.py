@@ -94,7 +94,7 @@ def require_plain(model: ModelProto) -> None:
 
 def require_no_paths(model: ModelProto) -> None:
     """Raises GraphRefused where a name or text in the graph looks like a file of the machine that made it."""
-    # Some exporters name nodes "/root/Conv" by their module, so one word is no path.
+    # Some exporters name nodes by their module, as "/body/Conv", and a folder of one word may be called as a module is.
     here = [path for path in (Path.cwd(), Path.home(), Path(tempfile.gettempdir())) if len(path.parts) > 2]
     for text in texts(model):
         if PATHS.search(text) or any(str(folder) in text for folder in here):
