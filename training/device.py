@@ -42,6 +42,12 @@ class Device:
         """The CUDA devices that it consists of: one or none."""
         return (self.index,) if self.type == "cuda" else ()
 
+    @property
+    def options(self) -> str:
+        """What a command adds to train here again; nothing for the default."""
+        amp = next((f" --amp {name}" for name, dtype in DTYPES.items() if dtype == self.products), "")
+        return amp if self.type == "cpu" else f" --device {self.type}{amp}"
+
     def place_net(self, net: nn.Module) -> None:
         """Moves a net here. Its parameters stay the same objects, with the same numbers.
 

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from training import pareto
-from training.compress import graph, quantize, sensitivity
+from training.compress import graph, quantize, ranges, sensitivity
 from training.compress.export import FILENAME
 from training.data.dataset import Dataset
 from training.errors import QuantisationRefused
@@ -85,6 +85,7 @@ def quantised(at: Bench, form: Form, preset: str, least: float) -> Path:
             made = sensitivity.quantize_within(
                 form.path, quantize.find(preset), application.calibration.inputs, judge, least, folder / FILENAME
             )
+            ranges.write(made.ranges, folder)
             write_facts(folder, {"kept_float": list(made.kept_float)})
         except QuantisationRefused as refused:
             write_facts(folder, {"refused": str(refused)})
@@ -95,7 +96,9 @@ def quantised(at: Bench, form: Form, preset: str, least: float) -> Path:
         "calibration": application.calibration.sha256,
         "validation": application.validation.sha256,
     }
-    return at.steps.take(Step(f"quantised-{preset}", config, [quantize, sensitivity, graph], [form.folder]), make)
+    return at.steps.take(
+        Step(f"quantised-{preset}", config, [quantize, ranges, sensitivity, graph], [form.folder]), make
+    )
 
 
 def integers(at: Bench, form: Form, presets: tuple[str, ...], least: float, notice: Notice) -> list[Form]:

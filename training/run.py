@@ -95,11 +95,11 @@ def form_of(compiled: Compiled) -> Callable[[Workshop, Path], Path]:
 def publish_net(
     run: Run, shop: Workshop, compiled: Compiled, command: str, metrics: Mapping[str, Metric]
 ) -> Path | None:
-    """Assembles the version in the run's folder and publishes it."""
+    """Assembles the version in the run's folder and publishes it; the lineage names the command and its device."""
     if not run.ranks.first:
         return None
     folder = version.new_folder(run.folder)
-    manifest = version.assemble(shop, compiled, run.terms, command, metrics, folder)
+    manifest = version.assemble(shop, compiled, run.terms, command + run.device.options, metrics, folder)
     return publish(manifest, folder, run.models)
 
 

@@ -15,6 +15,7 @@ from training.anatomy import SILENT, anatomy
 from training.compiler import Compiled
 from training.compress.export import FILENAME as GRAPH
 from training.compress.fuse import fold
+from training.compress.ranges import FILENAME as RANGES
 from training.decision import Decision
 from training.facts import read_facts
 from training.forms import FLOAT, Form
@@ -96,13 +97,14 @@ def assemble_graph(application: Application, decision: Decision, terms: Terms, c
 
 
 def graphs(application: Application, decision: Decision, folder: Path) -> tuple[Variant, ...]:
-    """Copies the golden sample and the graphs: the chosen one, then the float one that any CPU can run."""
+    """Copies the golden sample and the graphs: the chosen one with its ranges, then the float one that any CPU runs."""
     float_form = decision.float_form
     copy(float_form.folder / golden.FILENAME, folder)
     copy(float_form.path, folder)
     variants = [variant(GRAPH, FLOAT, decision, float_form, application.tolerance)]
     if decision.chosen != float_form:
         shutil.copyfile(decision.chosen.path, folder / QUANTISED)
+        copy(decision.chosen.folder / RANGES, folder)
         tolerance = rounding(application, float_form, decision.chosen)
         precision = f"{INTEGER}{decision.chosen.precision}"
         variants.insert(0, variant(QUANTISED, precision, decision, decision.chosen, tolerance))

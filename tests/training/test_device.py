@@ -54,6 +54,14 @@ def test_each_rank_has_a_cuda_device_of_its_own(cuda: list[int]) -> None:
     assert pick("cpu") == CPU
 
 
+@pytest.mark.parametrize(
+    ("device", "options"),
+    [(CPU, ""), (Device(products=BF16), " --amp bf16"), (Device("cuda", 1, FP16), " --device cuda --amp fp16")],
+)
+def test_a_command_names_the_device_that_is_not_the_default(device: Device, options: str) -> None:
+    assert device.options == options
+
+
 @pytest.mark.usefixtures("cuda")
 @pytest.mark.parametrize(("amp", "products"), [("off", None), ("auto", BF16), ("bf16", BF16), ("fp16", FP16)])
 def test_the_precision_on_cuda(amp: Amp, products: torch.dtype | None) -> None:

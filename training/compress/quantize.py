@@ -1,33 +1,24 @@
 """Quantise: int8 weights and int8 activations in a plain ONNX graph; the runtime fuses them when it loads the graph.
 
 B. Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference,
-CVPR 2018, arXiv:1712.05877. The ranges of the activations are the smallest and largest values seen on the
-calibration rows. Entropy and percentile ranges are not offered: they hold every histogram in memory.
+CVPR 2018, arXiv:1712.05877.
 """
 
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    CalibrationMethod,
-    QDQQuantizer,
-    QuantType,
-    create_calibrator,
-    quantize_dynamic,
-)
+from onnxruntime.quantization import QDQQuantizer, QuantType, quantize_dynamic
 
-from training.compress import graph
+from training.compress import graph, ranges
+from training.compress.ranges import Ranges
 from training.errors import QuantisationRefused, UnknownPreset
 
-CALIBRATION_BATCH = 32
 LEAST_OPSET = 13
 """The first in which QuantizeLinear has a scale for each channel."""
 
@@ -105,17 +96,19 @@ def quantize(
     as `Quantizer.nodes` lists them. Raises QuantisationRefused where there is nothing to quantise, or it cannot be
     right; GraphRefused for a graph that is not as it was exported.
     """
-    return Quantizer(path, preset, calibration).write(destination, keep_float)
+    return Quantizer.calibrated(path, preset, calibration).write(destination, keep_float)
 
 
 class Quantizer:
-    """One float graph, one preset and the ranges of the graph's tensors: quantises as often as wanted, calibrated once.
+    """One float graph, one preset and the ranges of the graph's tensors: quantises as often as wanted.
 
-    `model` is the float graph; `nodes` maps the name of each node that can be quantised to its operator, in order.
+    `model` is the float graph; `nodes` maps the name of each node that can be quantised to its operator, in order;
+    `ranges` are looked at by static presets alone.
     """
 
-    def __init__(self, path: Path, preset: Preset, calibration: NDArray[Any]) -> None:
+    def __init__(self, path: Path, preset: Preset, ranges: Ranges) -> None:
         self.preset = preset
+        self.ranges = ranges
         self.model = graph.load(path)
         require_float(self.model)
         name_nodes(self.model)
@@ -124,8 +117,15 @@ class Quantizer:
         }
         if not WEIGHTED & set(self.nodes.values()):
             raise QuantisationRefused(f"{path.name}: expected one of {', '.join(sorted(WEIGHTED))}, got none")
-        require_rows(self.model, calibration)
-        self._ranges = ranges(self.model, preset, calibration) if isinstance(preset, StaticPreset) else None
+
+    @classmethod
+    def calibrated(cls, path: Path, preset: Preset, calibration: NDArray[Any]) -> Self:
+        """One with the ranges that the calibration rows show; none for a preset that finds them in each run."""
+        quantizer = cls(path, preset, {})
+        require_rows(quantizer.model, calibration)
+        if isinstance(preset, StaticPreset):
+            quantizer.ranges = ranges.seen(quantizer.model, preset.operators, calibration)
+        return quantizer
 
     def write(self, destination: Path, keep_float: Collection[str] = ()) -> Path:
         """Writes the quantised graph, some of its nodes left as they are. Raises QuantisationRefused for an unknown
@@ -147,7 +147,7 @@ class Quantizer:
             reduce_range=self.preset.reduce_range,
             weight_qType=QuantType.QInt8,
             activation_qType=QuantType.QUInt8,
-            tensors_range=self._ranges,
+            tensors_range=ranges.as_tensors(self.ranges),
             nodes_to_quantize=[],
             nodes_to_exclude=keep_float,
             op_types_to_quantize=list(self.preset.operators),
@@ -181,22 +181,6 @@ def hold_floats(model: ModelProto) -> None:
             quantized.input[0] = held
 
 
-def ranges(model: ModelProto, preset: StaticPreset, calibration: NDArray[Any]) -> Any:
-    """Smallest and largest value of every float tensor beside the preset's operators, over all calibration rows."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "float.onnx")
-        onnx.save(model, path)
-        calibrator = create_calibrator(
-            path, list(preset.operators), str(Path(folder, "ranges.onnx")), CalibrationMethod.MinMax
-        )
-        calibrator.collect_data(Batches(model.graph.input[0].name, calibration))
-        found = calibrator.compute_data()
-    for name, value in found.items():
-        if not np.isfinite(value.range_value).all():
-            raise QuantisationRefused(f"calibration: expected finite values of {name}, got {value.range_value}")
-    return found
-
-
 def dynamic(model: ModelProto, preset: DynamicPreset, keep_float: list[str]) -> ModelProto:
     """The graph with int8 weights. They are kept to 7 bits, for the CPU flags are unknown when a graph is written."""
     onnx.helper.set_model_props(model, PREPARED)
@@ -215,26 +199,6 @@ def dynamic(model: ModelProto, preset: DynamicPreset, keep_float: list[str]) -> 
         )
         quantised: ModelProto = onnx.load(path)
     return quantised
-
-
-class Batches(CalibrationDataReader):  # type: ignore[misc]
-    """Calibration rows in batches, from the first to the last; `rewind` starts again."""
-
-    def __init__(self, name: str, rows: NDArray[Any]) -> None:
-        self._name = name
-        self._rows = rows
-        self.rewind()
-
-    def rewind(self) -> None:
-        """Back to the first row. ONNX Runtime does not do so by itself: a second pass would see no row at all."""
-        self._batches: Iterator[NDArray[Any]] = iter(
-            self._rows[start : start + CALIBRATION_BATCH] for start in range(0, len(self._rows), CALIBRATION_BATCH)
-        )
-
-    def get_next(self) -> dict[str, NDArray[Any]] | None:
-        """The next batch as the runtime wants it; None behind the last."""
-        batch = next(self._batches, None)
-        return None if batch is None else {self._name: batch}
 
 
 def require_float(model: ModelProto) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from training.compress.quantize import CALIBRATION_BATCH, WEIGHTED, Preset, Quantizer
+from training.compress.quantize import WEIGHTED, Preset, Quantizer
+from training.compress.ranges import BATCH, Ranges
 from training.errors import QuantisationRefused
 from training.measure.host import missing
 
@@ -38,11 +39,12 @@ class Block:
 
 @dataclass(frozen=True)
 class Quantised:
-    """A quantised graph that its judge accepts: its score, the nodes left in float, and the blocks by damage, worst
-    first (empty where nothing had to go back)."""
+    """A quantised graph that its judge accepts: its score, the ranges that it was quantised by, the nodes left in
+    float, and the blocks by damage, worst first (empty where nothing had to go back)."""
 
     path: Path
     score: float
+    ranges: Ranges
     kept_float: tuple[str, ...]
     blocks: tuple[Block, ...]
 
@@ -57,10 +59,10 @@ def quantize_within(
     """
     if flags := missing(preset.requires):
         raise QuantisationRefused(f"{preset.name}: expected a CPU with {', '.join(flags)}, or its score is wrong")
-    quantizer = Quantizer(path, preset, calibration)
+    quantizer = Quantizer.calibrated(path, preset, calibration)
     score = judge(quantizer.write(destination))
     if score >= least:
-        return Quantised(destination, score, (), ())
+        return Quantised(destination, score, quantizer.ranges, (), ())
     destination.unlink()
     if not (exact := judge(path)) >= least:
         raise QuantisationRefused(f"float graph: expected a score of at least {least:g}, got {exact:g}")
@@ -70,7 +72,7 @@ def quantize_within(
         kept += block.nodes
         score = judge(quantizer.write(destination, kept))
         if score >= least:
-            return Quantised(destination, score, tuple(kept), ranked)
+            return Quantised(destination, score, quantizer.ranges, tuple(kept), ranked)
         destination.unlink()
     raise QuantisationRefused(
         f"{preset.name}: expected a score of at least {least:g}, got {score:g} with 1 of {len(ranked)} blocks in int8"
@@ -110,5 +112,5 @@ def _rounded_answers(path: Path, rows: NDArray[Any]) -> NDArray[np.float64]:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    batches = (rows[start : start + CALIBRATION_BATCH] for start in range(0, len(rows), CALIBRATION_BATCH))
+    batches = (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
     return np.concatenate([session.run(None, {name: batch})[0] for batch in batches]).astype(np.float64)

@@ -17,7 +17,7 @@ from onnx import ModelProto, numpy_helper, parser
 import training
 from tests.training.graphs import images, residual, written
 from training.compress import graph
-from training.compress.quantize import PRESETS, Batches, Quantizer, StaticPreset, find, quantize
+from training.compress.quantize import PRESETS, Quantizer, StaticPreset, find, quantize
 from training.errors import GraphRefused, QuantisationRefused, UnknownPreset
 from training.measure.answers import graph_answers, open_graph
 from training.measure.host import missing
@@ -110,17 +110,6 @@ def test_a_node_that_is_kept_float_has_its_float_weights(name: str, kept: str, t
 
     assert weight not in weights(())
     assert weight in weights((kept,))
-
-
-def test_calibration_sees_every_row_and_can_start_again() -> None:
-    reader = Batches("image", images(70))
-    sizes = []
-    for _ in range(2):
-        while batch := reader.get_next():
-            sizes.append(len(batch["image"]))
-        assert reader.get_next() is None
-        reader.rewind()
-    assert sizes == [32, 32, 6, 32, 32, 6]
 
 
 def test_the_last_calibration_row_counts(plain: Path, tmp_path: Path) -> None:
@@ -237,7 +226,7 @@ def test_rows_that_lead_to_no_number_are_refused(tmp_path: Path) -> None:
 
 
 def test_nodes_that_are_not_there_and_all_of_them_cannot_be_kept_float(plain: Path, tmp_path: Path) -> None:
-    quantizer = Quantizer(plain, PORTABLE, CALIBRATION)
+    quantizer = Quantizer.calibrated(plain, PORTABLE, CALIBRATION)
     with pytest.raises(QuantisationRefused, match="expected nodes of the graph, got conv9"):
         quantizer.write(tmp_path / "int8.onnx", ["conv9"])
     with pytest.raises(QuantisationRefused, match="expected some node with weights to be quantised, got none"):
@@ -248,7 +237,7 @@ def test_nodes_without_a_name_get_one_each(tmp_path: Path) -> None:
     model = residual()
     for node in model.graph.node:
         node.name = "" if node.op_type == "Conv" else "same"
-    quantizer = Quantizer(written(model, tmp_path / "model.onnx"), PORTABLE, CALIBRATION)
+    quantizer = Quantizer.calibrated(written(model, tmp_path / "model.onnx"), PORTABLE, CALIBRATION)
     assert len(quantizer.nodes) == 12
     first, *_ = (name for name, kind in quantizer.nodes.items() if kind == "Conv")
     kept = onnx.load(quantizer.write(tmp_path / "int8.onnx", [first]))

@@ -51,7 +51,7 @@ def closeness(exact: Path) -> sensitivity.Judge:
 
 
 def test_the_block_that_int8_harms_ranks_first(fragile: Path) -> None:
-    first, second, *_ = rank(fragile, Quantizer(fragile, PORTABLE, CALIBRATION), CALIBRATION)
+    first, second, *_ = rank(fragile, Quantizer.calibrated(fragile, PORTABLE, CALIBRATION), CALIBRATION)
     assert "conv3" in first.nodes
     assert first.damage > 10 * second.damage
 

@@ -81,7 +81,7 @@ def test_a_seed_fixes_the_variation() -> None:
 def test_the_net_answers_in_the_declared_shape() -> None:
     images = torch.zeros(3, SIDE, SIDE, 3, dtype=torch.uint8)
     assert CIFAR10.input.matches(tuple(images.shape))
-    logits = Cifar10Net(width=4).eval()(images)
+    logits = Cifar10Net((4, 8, 8)).eval()(images)
     assert CIFAR10.output.matches(tuple(logits.shape))
     assert logits.dtype == torch.float32
 
@@ -110,7 +110,7 @@ def test_without_the_archive_it_says_where_people_get_it(tmp_path: Path, monkeyp
 )
 def test_the_archive_holds_what_the_recipe_declares() -> None:
     split = load()
-    assert [len(part) for part in (split.train, split.validation, split.test)] == [45_000, 5_000, 10_000]
+    assert [len(part) for part in (split.train, split.validation, split.test)] == [47_500, 2_500, 10_000]
     assert CIFAR10.input.matches(split.test.inputs.shape)
-    for part, of_each in ((split.validation, 500), (split.test, 1_000)):
+    for part, of_each in ((split.validation, 250), (split.test, 1_000)):
         assert [int((part.targets == place).sum()) for place in range(len(CLASSES))] == [of_each] * len(CLASSES)
