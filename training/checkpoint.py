@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import torch as safetensors
 from torch import Tensor, nn
 
@@ -25,10 +26,15 @@ def save(net: nn.Module, config: Mapping[str, Any], folder: Path) -> None:
 
 def load(like: nn.Module, folder: Path) -> nn.Module:
     """The net that was saved, in eval mode; `like` is a net of its class, as it was before anything was cut."""
-    description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    net = resize(like, description["widths"])
+    net = resized(like, folder)
     net.load_state_dict(safetensors.load_file(folder / FILENAME))
     return net.eval()
+
+
+def resized(net: nn.Module, folder: Path) -> nn.Module:
+    """A copy of the net with the widths of the one that was saved, and of its own weights those that fit in."""
+    description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    return resize(net, description["widths"])
 
 
 def sha256(net: nn.Module) -> str:
@@ -37,4 +43,5 @@ def sha256(net: nn.Module) -> str:
 
 
 def _weights(net: nn.Module) -> dict[str, Tensor]:
-    return {name: weight.contiguous() for name, weight in net.state_dict().items()}
+    # A weight that several layers share stands there once for each, as in the net's state.
+    return {name: weight.clone(memory_format=torch.contiguous_format) for name, weight in net.state_dict().items()}

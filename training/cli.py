@@ -29,11 +29,17 @@ from training.subject import Plan
 
 commands = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
+LEAST = 0.001
+"""Of a limit that is to be above zero."""
+
 Models = Annotated[Path, typer.Option(help="Model repository to publish into.")]
 Runs = Annotated[Path, typer.Option(help="Where the steps of a run go.")]
 MaxDrop = Annotated[float, typer.Option(min=0, max=100, help="Percentage points that the answers may lose.")]
-MaxMs = Annotated[float | None, typer.Option(min=0, help="Milliseconds of 8 rows, 99th percentile, one thread.")]
-MaxMb = Annotated[float | None, typer.Option(min=0, help="Megabytes of memory that the loaded graph may take.")]
+MaxClassDrop = Annotated[
+    float | None, typer.Option(min=0, max=100, help="Percentage points that the answers of any class may lose.")
+]
+MaxMs = Annotated[float | None, typer.Option(min=LEAST, help="Milliseconds of 8 rows, 99th percentile, one thread.")]
+MaxMb = Annotated[float | None, typer.Option(min=LEAST, help="Megabytes of memory that the loaded graph may take.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the newest run of that name.")]
 On = Annotated[Name, typer.Option("--device", help="Where the net learns.")]
 Mixed = Annotated[Amp, typer.Option("--amp", help="Mixed precision; auto is the fastest that is safe there.")]
@@ -50,6 +56,7 @@ def run(
     models: Models = Path("models"),
     runs: Runs = Path("runs"),
     max_drop: MaxDrop = 1.0,
+    max_class_drop: MaxClassDrop = None,
     max_ms: MaxMs = None,
     max_mb: MaxMb = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's own.")] = None,
@@ -60,7 +67,7 @@ def run(
     """Train a recipe, compile what came out, and publish one version."""
     chosen = find(recipe)
     chosen = replace(chosen, epochs=epochs or chosen.epochs)
-    terms = Terms(max_drop=max_drop, max_ms=max_ms, max_mb=max_mb)
+    terms = Terms(max_drop=max_drop, max_class_drop=max_class_drop, max_ms=max_ms, max_mb=max_mb)
     with watched(chosen.name, models, runs, terms, resume, device, amp) as one:
         folder = run_recipe(chosen, one)
     if folder is not None:
@@ -75,6 +82,7 @@ def compile(
     models: Models = Path("models"),
     runs: Runs = Path("runs"),
     max_drop: MaxDrop = 1.0,
+    max_class_drop: MaxClassDrop = None,
     max_ms: MaxMs = None,
     max_mb: MaxMb = None,
     resume: Resume = False,
@@ -82,7 +90,7 @@ def compile(
     amp: Mixed = "off",
 ) -> None:
     """Compile a trained network of your own, and publish one version."""
-    terms = Terms(max_drop=max_drop, max_ms=max_ms, max_mb=max_mb)
+    terms = Terms(max_drop=max_drop, max_class_drop=max_class_drop, max_ms=max_ms, max_mb=max_mb)
     if target.endswith(".onnx"):
         if rows is None:
             raise typer.BadParameter("expected an .npz with inputs and targets, got nothing", param_hint="--rows")

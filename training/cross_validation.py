@@ -18,25 +18,26 @@ from training.stages import Workshop
 
 @dataclass(frozen=True)
 class Fold:
-    """Shares of right rows among those held out: of the net as trained, of what is made of it, and of a net of the
-    same widths that was trained from scratch."""
+    """Shares of right rows among those held out: of the net as trained, of what is made of it, and, where that is
+    cut, of a net of the same widths that was trained from scratch."""
 
     original: float
     published: float
-    scratch: float
+    scratch: float | None
 
 
 def cross_validate(
-    recipe: Recipe, development: Dataset, like: Path, form: Callable[[Workshop, Path], Path], shop: Workshop
+    recipe: Recipe, development: Dataset, like: Path | None, form: Callable[[Workshop, Path], Path], shop: Workshop
 ) -> dict[str, Metric]:
     """Goes the way of the published version once a fold, and gives the figures with their intervals.
 
-    `like` holds the version's widths, which every fold gets; which units stay is found anew. `form` leads from a net's
+    `like` holds the version's widths, which every fold gets; which units stay is found anew. None where it is not cut.
+    `form` leads from a net's
     folder to that of its graph. The rows are those of train and validation: no test row takes part. Nothing is chosen
     by the result. Folds and seeds are the recipe's, fixed beforehand.
 
     `cv_accuracy` is the published form's, its baseline the original's; `cv_drop` and `cv_scratch_drop` are percentage
-    points that are lost against the original on the same rows.
+    points that are lost against the original on the same rows, the latter only where there was a cut.
     """
     assert recipe.folds is not None
     split = stratified_folds(
@@ -49,10 +50,13 @@ def cross_validate(
     share = 1 / (recipe.folds - 1)
     accuracy = cross_validated([fold.published for fold in folds], share)
     original = float(np.mean([fold.original for fold in folds]))
+    drops = {
+        "cv_drop": [100 * (fold.original - fold.published) for fold in folds],
+        "cv_scratch_drop": [100 * (fold.original - fold.scratch) for fold in folds if fold.scratch is not None],
+    }
     return {
         "cv_accuracy": accuracy.model_copy(update={"baseline": original}),
-        "cv_drop": cross_validated_drop([100 * (fold.original - fold.published) for fold in folds], share),
-        "cv_scratch_drop": cross_validated_drop([100 * (fold.original - fold.scratch) for fold in folds], share),
+        **{name: cross_validated_drop(lost, share) for name, lost in drops.items() if lost},
     }
 
 
@@ -61,7 +65,7 @@ def fold(
     trained: Dataset,
     held_out: Dataset,
     seed: int,
-    like: Path,
+    like: Path | None,
     form: Callable[[Workshop, Path], Path],
     shop: Workshop,
 ) -> Fold:
@@ -69,15 +73,20 @@ def fold(
     subject = recipe.subject(Split(trained, held_out, held_out), seed)
     inside = replace(shop, subject=subject)
     original = stages.learnt(inside)
-    narrowed = stages.narrowed_like(inside, original, like, shop.plan.importance)
-    pruned = stages.recovered(inside, narrowed, original)
-    scratch = stages.from_scratch(inside, pruned)
+    made, scratch = (original, None) if like is None else cut_like(inside, original, like)
 
     def share(answers: NDArray[np.float32]) -> float:
         return float(recipe.correct(answers, held_out.targets).mean())
 
     return Fold(
         original=share(net_answers(inside.load(original), held_out.inputs)),
-        published=share(graph_answers(open_graph(form(inside, pruned)), held_out.inputs)),
-        scratch=share(net_answers(inside.load(scratch), held_out.inputs)),
+        published=share(graph_answers(open_graph(form(inside, made)), held_out.inputs)),
+        scratch=None if scratch is None else share(net_answers(inside.load(scratch), held_out.inputs)),
     )
+
+
+def cut_like(shop: Workshop, original: Path, like: Path) -> tuple[Path, Path]:
+    """The net after a cut to the widths of another and a recovery, and a net of these widths that learnt from
+    scratch."""
+    pruned = stages.recovered(shop, stages.narrowed_like(shop, original, like, shop.plan.importance), original)
+    return pruned, stages.from_scratch(shop, pruned)

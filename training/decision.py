@@ -7,7 +7,7 @@ from app.contract.manifest import Metric
 from training.errors import NoCandidate
 from training.forms import FLOAT, Bench, Form, measured, results
 from training.measure.accuracy import proportion
-from training.measure.gate import Gate, Verdict
+from training.measure.gate import Verdict
 from training.pareto import Candidate, Choice, Terms, choose
 
 
@@ -49,7 +49,7 @@ def decide(bench: Bench, original: Form, forms: Sequence[Form], terms: Terms) ->
     rows = bench.application.test
     expected = results(bench.application, original.path, rows)
     got = results(bench.application, named[choice.chosen.name].path, rows)
-    verdict = Gate(max_drop=terms.max_drop).judge(expected, got, rows.targets)
+    verdict = terms.gate.judge(expected, got, rows.targets)
     if not verdict.passed:
         raise NoCandidate(
             f"{choice.chosen.name}, chosen by the validation rows, on the test rows: {verdict.reasons[0]}"

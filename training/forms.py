@@ -1,18 +1,21 @@
 """Forms: the graphs that could be published. How they are made of a float graph, and what each is worth."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from app.errors import LoadFailed
 from training import pareto
 from training.compress import graph, quantize, ranges, sensitivity
 from training.compress.export import FILENAME
 from training.data.dataset import Dataset
-from training.errors import QuantisationRefused
-from training.facts import read_facts, write_facts
+from training.errors import ExportRefused, QuantisationRefused
+from training.facts import read_facts, refusal, refuse, write_facts
 from training.measure import bench, drop, gate, memory, neighbours, served
 from training.measure.accuracy import proportion
 from training.measure.answers import graph_answers, open_graph
@@ -45,8 +48,8 @@ class Bench:
 
     application: Application
     steps: Steps
-    max_drop: float
-    """Percentage points that a form may lose."""
+    gate: Gate
+    """What a form may lose."""
     race_seconds: float
     """About how long all forms are raced at each batch size."""
 
@@ -88,7 +91,7 @@ def quantised(at: Bench, form: Form, preset: str, least: float) -> Path:
             ranges.write(made.ranges, folder)
             write_facts(folder, {"kept_float": list(made.kept_float)})
         except QuantisationRefused as refused:
-            write_facts(folder, {"refused": str(refused)})
+            refuse(folder, refused)
 
     config = {
         "preset": preset,
@@ -113,10 +116,17 @@ def integers(at: Bench, form: Form, presets: tuple[str, ...], least: float, noti
     return forms
 
 
-def refusal(folder: Path) -> str | None:
-    """Why there is no quantised graph; None where there is one."""
-    refused: str | None = read_facts(folder).get("refused")
-    return refused
+def sound(forms: Sequence[Form], rows: NDArray[Any], notice: Notice) -> list[Form]:
+    """The forms that the server loads and that take every number of `rows`; why not, `notice` is told of the others."""
+    kept = []
+    for form in forms:
+        try:
+            require_every_batch(runner(open_served(form.path)), rows, MOST_ROWS)
+        except (LoadFailed, ExportRefused) as refused:
+            notice(f"{form.name}: {refused}")
+        else:
+            kept.append(form)
+    return kept
 
 
 def known_accuracy(at: Bench, form: Form) -> float:
@@ -152,7 +162,7 @@ def measured(at: Bench, forms: Sequence[Form]) -> tuple[Candidate, ...]:
         found = tuple(candidate(at, form, base, speeds[form.name]) for form in forms)
         (folder / CANDIDATES).write_bytes(_CANDIDATES.dump_json(found, indent=2))
 
-    config = {"validation": application.validation.sha256, "max_drop": at.max_drop, "race_seconds": at.race_seconds}
+    config = {"validation": application.validation.sha256, "gate": asdict(at.gate), "race_seconds": at.race_seconds}
     folder = at.steps.take(Step("measured", config, MEASURES, [form.folder for form in forms]), make)
     return _CANDIDATES.validate_json((folder / CANDIDATES).read_bytes())
 
@@ -162,7 +172,6 @@ def candidate(at: Bench, form: Form, base: Results, speed: dict[int, Speed]) -> 
     rows = at.application.validation
     got = results(at.application, form.path, rows)
     run = runner(open_served(form.path))
-    require_every_batch(run, rows.inputs, MOST_ROWS)
     return Candidate(
         name=form.name,
         file=str(form.folder.name),
@@ -174,5 +183,5 @@ def candidate(at: Bench, form: Form, base: Results, speed: dict[int, Speed]) -> 
         memory_mb=resident_mb(form.path, rows.inputs[: max(BATCHES)]),
         batchable=answers_depend_on_neighbours(run, rows.inputs) <= LIMIT,
         requires=form.requires,
-        verdict=Gate(max_drop=at.max_drop).judge(base, got, rows.targets),
+        verdict=at.gate.judge(base, got, rows.targets),
     )

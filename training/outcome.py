@@ -12,7 +12,7 @@ from training.measure.coverage import coverage
 from training.measure.gate import ClassDrop
 from training.measure.machine import this_machine
 from training.pareto import Candidate, Terms, front
-from training.report import Entry, Fusion, Machine, Report, ReportTerms, Timing, WorstClass
+from training.report import Entry, Fusion, Machine, Report, Timing, WorstClass
 from training.subject import Application
 
 MB = 1 << 20
@@ -40,7 +40,7 @@ def facts(
         layers=(),
         fusion=fusion(decision),
         entries=tuple(one.model_copy(update={"chosen": one.name == chosen}) for one in entries),
-        terms=ReportTerms(max_drop=terms.max_drop, max_ms=terms.max_ms, max_mb=terms.max_mb),
+        terms=terms,
         lineage=line,
     )
 

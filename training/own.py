@@ -1,6 +1,7 @@
 """Networks of the user's own: what `training.compile` and `bonsai-train compile` take."""
 
 import importlib
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import AdamW, Optimizer
 
-from app.contract.manifest import Tolerance
+from app.contract.manifest import NAME_PATTERN, Tolerance
 from app.contract.tensors import DataType, InputSpec, OutputSpec
 from training.compress.attention import replace_attention
 from training.compress.evaluating import evaluating
@@ -55,6 +56,7 @@ def compile(
     optimizer: Callable[..., Optimizer] = AdamW,
     peak_learning_rate: float = 1e-3,
     weight_decay: float = 0.01,
+    epochs: int | None = None,
     plan: Plan | None = None,
     models: Path = Path("models"),
     runs: Path = Path("runs"),
@@ -63,7 +65,8 @@ def compile(
 
     `net` takes one tensor like `example_inputs` [rows, ...] and gives one tensor [rows, ...]; `train_loader` gives
     (inputs, targets) to learn from again; `calibration` holds rows that it was trained on. A few of them become the
-    golden sample, which is published. Raises a TrainingError where no form passes; nothing is published then.
+    golden sample, which is published. `epochs`: how long the net was trained, for the baseline from scratch; as long
+    as a recovery takes, where it is not known. Raises a TrainingError where no form passes; nothing is published then.
     """
     plan = plan or Plan()
     subject = subject_of(
@@ -78,7 +81,7 @@ def compile(
             optimizer=optimizer,
             peak_learning_rate=peak_learning_rate,
             weight_decay=weight_decay,
-            epochs=plan.recovery_epochs,
+            epochs=epochs or plan.recovery_epochs,
             seed=0,
         ),
     )
@@ -98,7 +101,11 @@ def subject_of(
     name: str,
     course: Course,
 ) -> Subject:
-    """A network of the user's own as a Subject; its signature is read from a run of the example."""
+    """A network of the user's own as a Subject; its signature is read from a run of the example.
+
+    Raises SubjectRefused for a name that no version can have, and for tensors that no server takes.
+    """
+    require_name(name)
     with evaluating(net), torch.no_grad():
         answers = net(example_inputs)
     return Subject(
@@ -119,6 +126,12 @@ def subject_of(
         seeds={"recovery": course.seed},
         config={"net": type(net).__qualname__, "seed": course.seed},
     )
+
+
+def require_name(name: str) -> None:
+    """Raises SubjectRefused for a name that no model of the repository can have."""
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise SubjectRefused(f"name: expected letters, digits, dots, underscores and hyphens, got {name!r}")
 
 
 def datatype(tensor: Tensor) -> DataType:

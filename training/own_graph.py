@@ -12,14 +12,14 @@ from training.data.dataset import Dataset, stratified
 from training.decision import decide
 from training.errors import SubjectRefused
 from training.facts import write_facts
-from training.forms import FLOAT, Bench, Form, integers, known_accuracy
+from training.forms import FLOAT, Bench, Form, integers, known_accuracy, sound
 from training.measure.accuracy import top1
 from training.measure.answers import graph_answers, open_graph
 from training.measure.served import open_served
 from training.own import SAMPLES, TOLERANCE
 from training.publish import publish
 from training.run import Run
-from training.steps import Step, Steps
+from training.steps import Step
 from training.subject import Application, Plan
 
 SEED = 0
@@ -34,14 +34,13 @@ def compile_graph(path: Path, rows: Path, name: str, plan: Plan, run: Run) -> Pa
     TrainingError where no form passes; nothing is published then.
     """
     application = application_of(path, read_rows(rows), name)
-    steps = Steps(run.folder, run.on_step, run.ranks)
-    bench = Bench(application=application, steps=steps, max_drop=run.terms.max_drop, race_seconds=plan.race_seconds)
+    bench = Bench(application=application, steps=run.steps(), gate=run.terms.gate, race_seconds=plan.race_seconds)
     original = Form("original", FLOAT, as_given(bench, path))
     prepared = Form("1x", FLOAT, folded(bench, original))
     least = known_accuracy(bench, original) - run.terms.max_drop / 100
     forms = [prepared, *integers(bench, prepared, plan.presets, least, run.notice)]
-    decision = decide(bench, original, forms, run.terms)
-    command = f"bonsai-train compile {path.name} --rows {rows.name}"
+    decision = decide(bench, original, sound(forms, application.validation.inputs, run.notice), run.terms)
+    command = f"bonsai-train compile {path.name} --rows {rows.name} --name {name}{run.terms.options}"
     folder = version.new_folder(run.folder)
     return publish(version.assemble_graph(application, decision, run.terms, command, folder), folder, run.models)
 

@@ -9,7 +9,7 @@ from app.contract.manifest import Metric
 from app.contract.tensors import Frozen
 from training.errors import NoCandidate
 from training.measure.bench import Speed, high, low
-from training.measure.gate import Verdict, too_large_drop
+from training.measure.gate import Gate, Verdict, too_large_drop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +41,27 @@ class Candidate:
 class Terms(Frozen):
     """What the user asks of a network.
 
-    `max_drop`: percentage points that it may lose. `max_ms`: the 99th percentile of a run of `batch` rows. `max_mb`:
-    resident memory, in megabytes of 2^20 bytes. None sets no limit. `batch` is also where the fastest is looked for.
+    `max_drop`: percentage points that it may lose in all, `max_class_drop` in any class. `max_ms`: the 99th percentile
+    of a run of `batch` rows. `max_mb`: resident memory, in megabytes of 2^20 bytes. None sets no limit. `batch` is also
+    where the fastest is looked for.
     """
 
     max_drop: float = Field(ge=0, le=100)
+    max_class_drop: float | None = Field(default=None, ge=0, le=100)
     max_ms: float | None = Field(default=None, gt=0)
     max_mb: float | None = Field(default=None, gt=0)
     batch: int = Field(default=8, ge=1)
+
+    @property
+    def gate(self) -> Gate:
+        """What of them is held against a form's answers."""
+        return Gate(max_drop=self.max_drop, max_class_drop=self.max_class_drop)
+
+    @property
+    def options(self) -> str:
+        """How a command says them."""
+        asked = self.model_dump(exclude_none=True, exclude={"batch"})
+        return "".join(f" --{name.replace('_', '-')} {value:g}" for name, value in asked.items())
 
     def reasons_against(self, candidate: Candidate) -> tuple[str, ...]:
         """Which gates and terms it does not meet; empty where it may be chosen."""

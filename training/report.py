@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from app.contract.manifest import Lineage, Metric
 from app.contract.tensors import Frozen
+from training.pareto import Terms
 
 JSON = "report.json"
 HTML = "report.html"
@@ -120,15 +121,6 @@ class Entry(Frozen):
         return next((timing for timing in self.timings if timing.batch == batch), None)
 
 
-class ReportTerms(Frozen):
-    """What the user asked for; None where no limit was set."""
-
-    max_drop: float | None = None
-    """Percentage points."""
-    max_ms: float | None = None
-    max_mb: float | None = None
-
-
 class Machine(Frozen):
     """What the times were measured on."""
 
@@ -147,9 +139,11 @@ class Report(Frozen):
     created: datetime | None = None
     machine: Machine
     layers: tuple[Layer, ...]
+    undone: str | None = None
+    """Why the lossless step was undone; None where it was not."""
     fusion: Fusion
     entries: tuple[Entry, ...]
-    terms: ReportTerms = ReportTerms()
+    terms: Terms
     lineage: Lineage
 
     @model_validator(mode="after")

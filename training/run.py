@@ -13,14 +13,17 @@ from training.cross_validation import cross_validate
 from training.device import CPU, Device
 from training.distributed import ALONE, Ranks
 from training.errors import NoCandidate
-from training.forms import FLOAT, Bench, Form, Notice, quantised, refusal
-from training.measure.gate import too_large_drop
+from training.facts import refusal
+from training.forms import FLOAT, Bench, Form, Notice, quantised
+from training.measure.gate import Gate, too_large_drop
 from training.pareto import Terms
 from training.publish import publish
 from training.recipes.recipe import Recipe
 from training.stages import Workshop
 from training.steps import Step, Steps
 from training.subject import Plan, Subject
+
+NO_GATE = Gate(max_drop=100.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +45,16 @@ class Run:
     device: Device = CPU
     ranks: Ranks = ALONE
 
+    def steps(self) -> Steps:
+        """The steps that are taken here."""
+        return Steps(self.folder, self.on_step, self.ranks, self.stop)
+
     def workshop(self, subject: Subject, plan: Plan) -> Workshop:
         """What the stages of this run have at hand."""
         return Workshop(
             subject=subject,
             plan=plan,
-            steps=Steps(self.folder, self.on_step, self.ranks),
+            steps=self.steps(),
             on_epoch=self.on_epoch,
             stop=self.stop,
             device=self.device,
@@ -64,7 +71,7 @@ def run_recipe(recipe: Recipe, run: Run) -> Path | None:
     shop = run.workshop(recipe.subject(split, recipe.seeds.training), recipe.plan)
     compiled = compile_net(shop, stages.learnt(shop), run.terms, run.notice)
     metrics = {}
-    if recipe.folds is not None and compiled.cut.narrowed is not None:
+    if recipe.folds is not None:
         metrics = cross_validate(recipe, split.development, compiled.cut.narrowed, form_of(compiled), shop)
         if reasons := list(too_large_drop(metrics["cv_drop"], run.terms.max_drop)):
             raise NoCandidate(f"{compiled.decision.chosen.name}, in the cross-validation: {reasons[0]}")
@@ -85,7 +92,7 @@ def form_of(compiled: Compiled) -> Callable[[Workshop, Path], Path]:
         floats = Form("fold", FLOAT, stages.exported(shop, net))
         if preset == FLOAT:
             return floats.path
-        bench = Bench(application=shop.subject, steps=shop.steps, max_drop=100.0, race_seconds=0.0)
+        bench = Bench(application=shop.subject, steps=shop.steps, gate=NO_GATE, race_seconds=0.0)
         integers = Form("fold", preset, quantised(bench, floats, preset, 0.0))
         return floats.path if refusal(integers.folder) else integers.path
 
@@ -95,11 +102,12 @@ def form_of(compiled: Compiled) -> Callable[[Workshop, Path], Path]:
 def publish_net(
     run: Run, shop: Workshop, compiled: Compiled, command: str, metrics: Mapping[str, Metric]
 ) -> Path | None:
-    """Assembles the version in the run's folder and publishes it; the lineage names the command and its device."""
+    """Assembles the version in the run's folder and publishes it; `command` gains what else decided its result."""
     if not run.ranks.first:
         return None
     folder = version.new_folder(run.folder)
-    manifest = version.assemble(shop, compiled, run.terms, command + run.device.options, metrics, folder)
+    command += run.terms.options + run.device.options
+    manifest = version.assemble(shop, compiled, run.terms, command, metrics, folder)
     return publish(manifest, folder, run.models)
 
 

@@ -31,7 +31,8 @@ from training.compress import (
 from training.course import Course
 from training.device import CPU, Device
 from training.distributed import ALONE, Ranks
-from training.facts import read_facts, write_facts
+from training.errors import PruneRefused, RemovalRefused
+from training.facts import read_facts, refuse, write_facts
 from training.measure import parity
 from training.measure.answers import open_graph
 from training.steps import Step, Steps
@@ -119,7 +120,10 @@ def cleaned(shop: Workshop, source: Path) -> Path:
 
 
 def narrowed(shop: Workshop, source: Path, level: float) -> Path:
-    """The net, cut to be `level` times cheaper by the time that its layers take; it has not learnt again yet."""
+    """The net, cut to be `level` times cheaper by the time that its layers take; it has not learnt again yet.
+
+    A refusal where its floors do not allow that, or it does not run at such widths; see `facts.refusal`.
+    """
     plan = shop.plan
 
     def make(folder: Path) -> None:
@@ -128,8 +132,12 @@ def narrowed(shop: Workshop, source: Path, level: float) -> Path:
         scores = scored(shop, net, found, plan.importance)
         cost = layer_costs.net_cost(net, shop.example, found, COSTS[plan.cost](plan))
         limits = prune.Limits(grid=plan.grid, floor=plan.floor, least=plan.least)
-        smaller = prune.prune(net, shop.example, found, scores, cost, cost({}) / level, limits)
-        shop.save(smaller.net, folder, {"widths": smaller.widths, "removed": smaller.removed})
+        try:
+            smaller = prune.prune(net, shop.example, found, scores, cost, cost({}) / level, limits)
+        except (PruneRefused, RemovalRefused) as refused:
+            refuse(folder, refused)
+        else:
+            shop.save(smaller.net, folder, {"widths": smaller.widths, "removed": smaller.removed})
 
     sources = [prune, importance, layer_costs, layer_times, groups, heads, cut]
     return shop.steps.take(Step(f"narrowed-{level:g}x", {**plan.cut_config, "level": level}, sources, [source]), make)
@@ -179,25 +187,46 @@ def scored(shop: Workshop, net: nn.Module, found: Any, criterion: str) -> import
 
 
 def from_scratch(shop: Workshop, like: Path) -> Path:
-    """A baseline: a net of the same widths with new weights, trained for as many epochs as `like` was in all."""
+    """A baseline: a net of the same widths with new weights, trained for the course's epochs and the recovery's.
+
+    A refusal where the weights of a net that came trained cannot be drawn anew.
+    """
     epochs = shop.subject.course.epochs + shop.plan.recovery_epochs
 
     def make(folder: Path) -> None:
-        net = renewed(shop.load(like), shop.subject.course.seed)
-        shop.save(shop.learn(net, recover.recovery(shop.subject.course, epochs), folder), folder, {})
+        try:
+            net = untrained(shop, like)
+        except RemovalRefused as refused:
+            refuse(folder, refused)
+        else:
+            shop.save(shop.learn(net, recover.recovery(shop.subject.course, epochs), folder), folder, {})
 
-    step = Step("scratch", {"epochs": epochs, **shop.subject.config}, [course, trainer], [like], epochs)
+    config = {"epochs": epochs, **shop.subject.config}
+    step = Step("scratch", config, [course, trainer, widths, checkpoint], [like], epochs)
     return shop.steps.take(step, make)
 
 
+def untrained(shop: Workshop, like: Path) -> nn.Module:
+    """A net that has learnt nothing, of the widths of the one saved in `like`."""
+    if shop.subject.new_net is not None:
+        return checkpoint.resized(shop.subject.new_net(), like)
+    return renewed(shop.load(like), shop.subject.course.seed)
+
+
 def renewed(net: nn.Module, seed: int) -> nn.Module:
-    """A copy of the net with weights as a new one has them."""
+    """A copy of the net with weights as a new one has them.
+
+    Raises RemovalRefused where a module has weights of its own and no `reset_parameters`: they would stay as they were
+    learnt.
+    """
     copy = deepcopy(net)
     with trainer.reproducible(seed):
-        for module in copy.modules():
+        for name, module in copy.named_modules():
             reset: Callable[[], None] | None = getattr(module, "reset_parameters", None)
             if reset is not None:
                 reset()
+            elif any(True for _ in module.parameters(recurse=False)):
+                raise RemovalRefused(f"{name or 'the net'}: expected reset_parameters(), to draw its weights anew")
     return copy
 
 

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 from types import ModuleType
 from typing import Any
 
 from app.contract.manifest import digest
 from training.distributed import ALONE, Ranks
+from training.errors import Interrupted
 
 
 @dataclass(frozen=True)
@@ -39,25 +41,31 @@ class Step:
 class Steps:
     """The steps of a run, side by side in its folder, each named by what it depends on.
 
-    Of several ranks the first takes the steps, and all of them take those that train; the others wait. They read what
-    it wrote, so machines that train together share the folder.
+    Once `stop` is set no further step is taken. Of several ranks the first takes the steps, and all of them take those
+    that train; the others wait. They read what it wrote, so machines that train together share the folder.
     """
 
-    def __init__(self, folder: Path, on_step: Callable[[Step], None], ranks: Ranks = ALONE) -> None:
+    def __init__(
+        self, folder: Path, on_step: Callable[[Step], None], ranks: Ranks = ALONE, stop: Event | None = None
+    ) -> None:
         self.folder = folder
         self._on_step = on_step
         self._ranks = ranks
+        self._stop = stop or Event()
         folder.mkdir(parents=True, exist_ok=True)
 
     def take(self, step: Step, make: Callable[[Path], None]) -> Path:
         """The step's folder: the one that is there, or a new one that `make` fills.
 
         `make` works in a folder beside, which is renamed once it has come to its end. What an interrupted `make` left
-        there it finds again. Whatever `make` raises goes on to the caller.
+        there it finds again. Raises Interrupted where the step would have to be taken and a stop was asked for;
+        whatever `make` raises goes on to the caller.
         """
         name = f"{step.name}-{step.key}"
         folder, aside = self.folder / name, self.folder / f".{name}"
         if self._ranks.any(self._ranks.first and not folder.exists()):
+            if self._ranks.any(self._stop.is_set()):
+                raise Interrupted(f"stopped before {step.name}")
             if self._ranks.first:
                 self._on_step(step)
                 aside.mkdir(exist_ok=True)

@@ -102,3 +102,5 @@ class Subject(Application):
     feed: Feed
     course: Course
     config: dict[str, Any]
+    new_net: Callable[[], nn.Module] | None = None
+    """Makes an untrained net; None where only the trained one is known."""

@@ -75,7 +75,9 @@ def assemble(
     )
     net = shop.load(compiled.origin)
     page = facts(shop.subject, decision, compiled.baselines, terms, line)
-    page = page.model_copy(update={"layers": tuple(anatomy(net, shop.example, clean, removed))})
+    page = page.model_copy(
+        update={"layers": tuple(anatomy(net, shop.example, clean, removed)), "undone": clean["undone"]}
+    )
     write_report(page, draw(page, respond(fold(net).net, shop.subject.samples[0])), folder)
     return manifest(shop.subject, decision, variants, dict(metrics), compression, line, folder)
 

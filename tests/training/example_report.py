@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from app.contract.manifest import Lineage, Link, Metric
 from training.measure.responses import respond
+from training.pareto import Terms
 from training.plots import draw
 from training.report import (
     Activity,
@@ -22,7 +23,6 @@ from training.report import (
     Layer,
     Machine,
     Report,
-    ReportTerms,
     Timing,
     WorstClass,
     states,
@@ -127,7 +127,7 @@ def example(layers: tuple[Layer, ...] | None = None) -> Report:
             int8_share=0.8,
         ),
         entries=tuple(entry(*facts) for facts in ENTRIES),
-        terms=ReportTerms(max_drop=0.5, max_mb=1.0),
+        terms=Terms(max_drop=0.5, max_mb=1.0),
         lineage=Lineage(
             chain=tuple(Link(step=step, sha256=f"{place:064x}") for place, step in enumerate(("data", "onnx"), 1)),
             versions={"bonsai": "0.1.0", "torch": "2.13.0"},

@@ -38,16 +38,24 @@ def test_options_reach_the_run_and_the_figures_are_shown(
 
     monkeypatch.setattr(cli, "run_recipe", run)
     options = ["--models", "m", "--runs", str(tmp_path), "--epochs", "3", "--max-drop", "0.5", "--max-ms", "2"]
+    options += ["--max-class-drop", "3"]
     result = CliRunner().invoke(cli.commands, ["run", "digits", *options], env={"COLUMNS": "200"})
     assert result.exit_code == 0
     ((recipe, given),) = asked
     assert recipe == replace(recipes.find("digits"), epochs=3)
-    assert (given.models, given.terms) == (Path("m"), Terms(max_drop=0.5, max_ms=2))
+    assert (given.models, given.terms) == (Path("m"), Terms(max_drop=0.5, max_class_drop=3, max_ms=2))
     assert given.folder.parent == tmp_path / "digits"
     for name in ("test_accuracy", "cv_accuracy"):
         assert re.search(rf"{name} *│ 0\.\d{{4}} *│ 0\.\d{{4}} to [01]\.\d{{4}}", result.output)
     assert re.search(r"2x fp32 .*│", result.output)
     assert f"published {published}" in result.output
+
+
+@pytest.mark.parametrize("limit", ["--max-ms", "--max-mb"])
+def test_a_limit_of_nothing_is_refused(limit: str) -> None:
+    result = CliRunner().invoke(cli.commands, ["run", "digits", limit, "0"])
+    assert result.exit_code == 2
+    assert "greater than or equal to 0.001" in " ".join(result.output.split())
 
 
 def test_resume_goes_on_with_the_newest_run(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """The choice among candidates: what holds for any of them, and single cases with their reasons."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app.contract.manifest import Metric
+from training.compiler import as_in_race_of
 from training.errors import NoCandidate
 from training.measure.bench import Speed, high, low
 from training.measure.gate import Verdict
@@ -171,3 +174,18 @@ def test_where_none_passes_each_is_named_with_its_reasons() -> None:
 def test_terms_that_mean_nothing_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         Terms.model_validate(wrong)
+
+
+def test_terms_say_themselves_as_a_command_does() -> None:
+    assert Terms(max_drop=1).options == " --max-drop 1"
+    whole = Terms(max_drop=0.5, max_class_drop=3, max_ms=2.25, max_mb=64)
+    assert whole.options == " --max-drop 0.5 --max-class-drop 3 --max-ms 2.25 --max-mb 64"
+    assert (whole.gate.max_drop, whole.gate.max_class_drop) == (0.5, 3)
+
+
+def test_a_baseline_takes_the_times_of_the_race_that_the_table_shows() -> None:
+    before, again = (candidate("original", speedup=(1.0, 1.0, 1.0)) for _ in range(2))
+    again = replace(again, speed={batch: replace(one, p50_ms=2 * one.p50_ms) for batch, one in again.speed.items()})
+    found = as_in_race_of(before, again, candidate("from scratch", speedup=(2.0, 2.0, 2.0)))
+    assert {batch: (one.p50_ms, one.p99_ms) for batch, one in found.items()} == {1: (2.5, 3.0), 8: (20.0, 22.5)}
+    assert found[8].speedup.value == 2.0

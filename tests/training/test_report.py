@@ -18,6 +18,7 @@ from training.canvas import to_png, to_svg
 from training.compress.fuse import fold
 from training.data.dataset import Split
 from training.measure.responses import Responses, as_picture, first_filters, maps, respond, spread
+from training.pareto import Terms
 from training.pareto_plot import pareto_picture, pareto_plot
 from training.plots import draw, fusion_picture
 from training.recipes.digits import DIGITS
@@ -111,6 +112,15 @@ def test_the_page_is_whole_and_shows_every_drawing_and_figure(page: str, report:
         assert picture.caption in parsed.text
     for text in (*(line.name for line in report.entries), "98.1 %", "0.07 MB", "7.68 to 8.40", "a drop of 2.2 points"):
         assert text in parsed.text
+
+
+def test_the_page_says_what_was_asked_for_and_that_a_step_was_undone(report: Report, pictures: Pictures) -> None:
+    asked = Terms(max_drop=0.5, max_class_drop=3, max_ms=2)
+    page = render(report.model_copy(update={"terms": asked, "undone": "expected nothing, got more"}), pictures)
+    text = " ".join(Page(page).text.split())
+    assert "Asked for: a drop of at most 0.5 points, in any class of at most 3 points, at most 2 ms." in text
+    assert "The lossless step was undone: expected nothing, got more." in text
+    assert "undone" not in Page(render(report, pictures)).text
 
 
 def test_the_page_loads_nothing_and_runs_nothing(page: str) -> None:

@@ -3,10 +3,12 @@
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from types import ModuleType
 
 import pytest
 
+from training.errors import Interrupted
 from training.steps import Step, Steps, folder_digest
 
 
@@ -95,6 +97,18 @@ def test_an_interrupted_step_finds_what_it_left(tmp_path: Path, source: ModuleTy
     assert not [path for path in steps.folder.iterdir() if not path.name.startswith(".")]
     assert [path.name for path in steps.take(step, interrupted).iterdir()] == ["half.txt"]
     assert found == [[], ["half.txt"]]
+
+
+def test_after_a_stop_no_step_is_taken_but_those_that_are_there_are_found(tmp_path: Path, source: ModuleType) -> None:
+    stop, work = Event(), Counted()
+    steps = Steps(tmp_path / "run", lambda step: None, stop=stop)
+    taken = steps.take(Step("double", {}, [source]), work)
+    stop.set()
+    assert steps.take(Step("double", {}, [source]), work) == taken
+    with pytest.raises(Interrupted, match="stopped before triple"):
+        steps.take(Step("triple", {}, [source]), work)
+    assert work.times == 1
+    assert [path.name for path in steps.folder.iterdir()] == [taken.name]
 
 
 def test_the_digest_of_a_folder_does_not_depend_on_its_place(folder: Path, tmp_path: Path) -> None:

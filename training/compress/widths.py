@@ -22,7 +22,7 @@ def widths(net: nn.Module) -> dict[str, Any]:
 
 
 def resize(net: nn.Module, widths: Mapping[str, Any]) -> nn.Module:
-    """A copy of a net whose layers have these widths; its weights are there to be overwritten by load_state_dict.
+    """A copy of a net whose layers have these widths; of its weights the first stay, at each axis.
 
     Raises RemovalRefused where a layer is missing on either side, or would have to grow.
     """

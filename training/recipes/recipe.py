@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,7 @@ class Recipe:
             correct=self.correct,
             seeds=asdict(self.seeds),
             config={**self.config, "seed": seed, "rows": split.train.sha256},
+            new_net=partial(self.new_net, seed),
         )
 
     @property

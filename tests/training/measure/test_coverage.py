@@ -9,7 +9,8 @@ from onnx import numpy_helper, parser
 from onnxruntime.quantization import QuantType, quantize_static
 
 from tests.training.graphs import images, residual, written
-from training.compress.quantize import PRESETS, Batches, quantize
+from training.compress.quantize import PRESETS, quantize
+from training.compress.ranges import Batches
 from training.errors import GraphRefused
 from training.measure.coverage import coverage
 
