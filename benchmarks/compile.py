@@ -29,9 +29,9 @@ from benchmarks import machine
 from benchmarks.nets import IMAGE
 from benchmarks.options import ROOT
 from benchmarks.results import ECHO, NAIVE, OURS, Report, milliseconds, times
+from training.compress.evaluating import net_answers
 from training.compress.export import export
 from training.compress.quantize import Preset, find, quantize
-from training.measure.answers import net_answers
 from training.measure.bench import LEAST_ROUNDS, Times, race
 from training.measure.host import missing
 from training.measure.machine import this_machine

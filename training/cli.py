@@ -1,31 +1,28 @@
-"""bonsai-train: the offline job's commands."""
+"""bonsai-train: the offline job's commands. PyTorch is loaded by those that need a net: an .onnx file needs none."""
 
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app.contract.manifest import Manifest
 from app.errors import BonsaiError
-from training import own, recipes, tables
+from training import recipes, tables
 from training.compress.quantize import PRESETS
-from training.device import Amp, Name, pick
-from training.distributed import joined
 from training.errors import UnknownRecipe
+from training.job import Job, new_folder, newest_folder
+from training.options import Amp, Name
 from training.own_graph import compile_graph
 from training.pareto import Terms
-from training.rebuild import rebuild as rebuild_version
-from training.recipes.recipe import Recipe
-from training.run import Run, compile_subject, new_folder, newest_folder, run_recipe
-from training.steps import Step
-from training.subject import Plan
+from training.plan import Plan
+from training.watch import watch
+
+if TYPE_CHECKING:
+    from training.recipes.recipe import Recipe
+    from training.run import Run
 
 commands = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -52,7 +49,7 @@ def bonsai_train() -> None:
 
 @commands.command()
 def run(
-    recipe: Annotated[str, typer.Argument(help=f"One of: {', '.join(sorted(recipes.RECIPES))}.")],
+    recipe: Annotated[str, typer.Argument(help=f"One of: {', '.join(recipes.NAMES)}.")],
     models: Models = Path("models"),
     runs: Runs = Path("runs"),
     max_drop: MaxDrop = 1.0,
@@ -65,10 +62,12 @@ def run(
     amp: Mixed = "off",
 ) -> None:
     """Train a recipe, compile what came out, and publish one version."""
+    from training.run import run_recipe
+
     chosen = find(recipe)
     chosen = replace(chosen, epochs=epochs or chosen.epochs)
     terms = Terms(max_drop=max_drop, max_class_drop=max_class_drop, max_ms=max_ms, max_mb=max_mb)
-    with watched(chosen.name, models, runs, terms, resume, device, amp) as one:
+    with learning(chosen.name, models, runs, terms, resume, device, amp) as one:
         folder = run_recipe(chosen, one)
     if folder is not None:
         tables.show(folder)
@@ -92,17 +91,35 @@ def compile(
     """Compile a trained network of your own, and publish one version."""
     terms = Terms(max_drop=max_drop, max_class_drop=max_class_drop, max_ms=max_ms, max_mb=max_mb)
     if target.endswith(".onnx"):
-        if rows is None:
-            raise typer.BadParameter("expected an .npz with inputs and targets, got nothing", param_hint="--rows")
-        path = Path(target)
-        with watched(name or path.stem, models, runs, terms, resume, device, amp) as one:
-            folder: Path | None = compile_graph(path, rows, name or path.stem, Plan(presets=tuple(PRESETS)), one)
+        folder: Path | None = compile_file(Path(target), rows, name, models, runs, terms, resume)
     else:
+        from training import own
+        from training.run import compile_subject
+
         subject, plan = own.load(target)
-        with watched(subject.name, models, runs, terms, resume, device, amp) as one:
+        with learning(subject.name, models, runs, terms, resume, device, amp) as one:
             folder = compile_subject(subject, plan, one, f"bonsai-train compile {target}")
     if folder is not None:
         tables.show(folder)
+
+
+def compile_file(
+    path: Path, rows: Path | None, name: str | None, models: Path, runs: Path, terms: Terms, resume: bool
+) -> Path:
+    """Compiles an .onnx file under a bar that names the step."""
+    if rows is None:
+        raise typer.BadParameter("expected an .npz with inputs and targets, got nothing", param_hint="--rows")
+    name = name or path.stem
+    with watch(name) as seen:
+        job = Job(
+            models=models,
+            folder=run_folder(runs / name, resume),
+            terms=terms,
+            on_step=seen.on_step,
+            notice=seen.notice,
+            stop=seen.stop,
+        )
+        return compile_graph(path, rows, name, Plan(presets=tuple(PRESETS)), job)
 
 
 @commands.command()
@@ -111,17 +128,26 @@ def rebuild(
     subject: Annotated[str | None, typer.Option(help="MODULE:FUNCTION, where the version is of no recipe.")] = None,
 ) -> None:
     """Make a version's graphs anew from the checkpoint beside them, and hold them against the published ones."""
-    name = Manifest.read(version).name
-    if subject is None:
-        recipe = find(name)
+    from training import checkpoint, own
+    from training.rebuild import rebuild as rebuild_version
+
+    manifest = Manifest.read(version)
+    if checkpoint.FILENAME not in manifest.files:
+        raise typer.BadParameter(
+            "expected a version with a checkpoint, got one that was compiled from an .onnx file", param_hint="VERSION"
+        )
+    if subject is not None:
+        source, _ = own.load(subject)
+    elif manifest.name in recipes.NAMES:
+        recipe = recipes.find(manifest.name)
         source = recipe.subject(recipe.load(), recipe.seeds.training)
     else:
-        source, _ = own.load(subject)
+        raise typer.BadParameter(f"expected the net of {manifest.name}, which is no recipe", param_hint="--subject")
     for file, sha256 in rebuild_version(version, source).items():
         typer.echo(f"{file}: {sha256}, as published")
 
 
-def find(name: str) -> Recipe:
+def find(name: str) -> "Recipe":
     try:
         return recipes.find(name)
     except UnknownRecipe as error:
@@ -129,49 +155,31 @@ def find(name: str) -> Recipe:
 
 
 @contextmanager
-def watched(name: str, models: Path, runs: Path, terms: Terms, resume: bool, device: Name, amp: Amp) -> Iterator[Run]:
-    """A run under a bar that counts the epochs of each step; SIGTERM and Ctrl-C stop it so that it can go on."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs"))
-    home = runs / name
-    with (
-        joined() as ranks,
-        Progress(*columns, TimeElapsedColumn(), console=Console(quiet=not ranks.first)) as progress,
-        stoppable() as stop,
-    ):
-        bar = progress.add_task(name, total=None)
-        folder = newest_folder(home) if resume else new_folder(home)
+def learning(
+    name: str, models: Path, runs: Path, terms: Terms, resume: bool, device: Name, amp: Amp
+) -> "Iterator[Run]":
+    """A run under a bar that counts the epochs of each step, alone or as one of several ranks."""
+    from training.device import pick
+    from training.distributed import joined
+    from training.run import Run
 
-        def on_step(step: Step) -> None:
-            progress.reset(bar, description=step.name, total=step.epochs or None)
-
+    with joined() as ranks, watch(name, quiet=not ranks.first) as seen:
+        folder = run_folder(runs / name, resume)
         yield Run(
             models=models,
             folder=Path(ranks.from_first(str(folder).encode()).decode()),
             terms=terms,
-            on_step=on_step,
-            on_epoch=lambda: progress.advance(bar),
-            notice=lambda sentence: progress.console.print(sentence, markup=False, highlight=False, soft_wrap=True),
-            stop=stop,
+            on_step=seen.on_step,
+            on_epoch=seen.on_epoch,
+            notice=seen.notice,
+            stop=seen.stop,
             device=pick(device, amp, ranks.local),
             ranks=ranks,
         )
 
 
-@contextmanager
-def stoppable() -> Iterator[Event]:
-    """An event that SIGTERM and SIGINT set; a second one ends the process as ever."""
-    stop = Event()
-
-    def ask(number: int, frame: object) -> None:
-        stop.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def run_folder(home: Path, resume: bool) -> Path:
+    return newest_folder(home) if resume else new_folder(home)
 
 
 def main() -> None:
@@ -180,6 +188,11 @@ def main() -> None:
         commands()
     except BonsaiError as error:
         typer.echo(f"bonsai-train: {error}", err=True)
+        raise SystemExit(1) from None
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        typer.echo("bonsai-train: this needs PyTorch: pip install 'bonsai-serve[train]'", err=True)
         raise SystemExit(1) from None
 
 

@@ -62,7 +62,11 @@ class Loader(Iterable[tuple[Tensor, Tensor]], Sized, Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LoaderFeed:
-    """A loader of the caller's own. Its order comes from PyTorch's global seed, or from its own generator."""
+    """A loader of the caller's own.
+
+    Its order comes from PyTorch's global seed, or from a generator of its own, which is seeded anew for each epoch: so
+    a training that was stopped goes on in the order that it would have had.
+    """
 
     loader: Loader
 
@@ -70,4 +74,7 @@ class LoaderFeed:
         return len(self.loader)
 
     def epoch(self, chance: Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        generator: Generator | None = getattr(self.loader, "generator", None)
+        if generator is not None:
+            generator.manual_seed(int(torch.randint(2**62, (), generator=chance)))
         return iter(self.loader)

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from app.contract.manifest import Metric
 from training import stages
+from training.compress.evaluating import net_answers
 from training.data.dataset import Dataset, Split, stratified_folds
 from training.measure.accuracy import cross_validated, cross_validated_drop
-from training.measure.answers import graph_answers, net_answers, open_graph
+from training.measure.answers import graph_answers, open_graph
 from training.recipes.recipe import Recipe
 from training.stages import Workshop
 

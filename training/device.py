@@ -10,9 +10,7 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from training.errors import DeviceMissing
-
-Name = Literal["auto", "cpu", "cuda"]
-Amp = Literal["off", "auto", "bf16", "fp16"]
+from training.options import Amp, Name
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # A mean loss times this keeps the gradients of a new net within float16; PyTorch's own start, 65,536, mostly does not,

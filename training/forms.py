@@ -11,8 +11,9 @@ from pydantic import TypeAdapter
 
 from app.errors import LoadFailed
 from training import pareto
+from training.application import Application
 from training.compress import graph, quantize, ranges, sensitivity
-from training.compress.export import FILENAME
+from training.compress.graph import FILENAME
 from training.data.dataset import Dataset
 from training.errors import ExportRefused, QuantisationRefused
 from training.facts import read_facts, refusal, refuse, write_facts
@@ -27,7 +28,6 @@ from training.measure.parity import LIMIT
 from training.measure.served import open_served, runner
 from training.pareto import Candidate
 from training.steps import Step, Steps
-from training.subject import Application
 
 FLOAT = "fp32"
 BATCHES = (1, 8)

@@ -1,8 +1,9 @@
 """Lineage: where a published version comes from, each step by the digest of what it produced."""
 
 import platform
-from collections.abc import Mapping
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 
 import app
 from app.contract.manifest import Lineage, Link
@@ -21,8 +22,15 @@ def lineage(command: str, seeds: Mapping[str, int], steps: Mapping[str, str]) ->
         versions={
             "bonsai": app.__version__,
             "python": platform.python_version(),
-            **{package: version(package) for package in PACKAGES},
+            **dict(installed()),
         },
         seeds=dict(seeds),
         command=command,
     )
+
+
+def installed() -> Iterator[tuple[str, str]]:
+    """Those of PACKAGES that are here, with their versions: a graph is compiled without PyTorch."""
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            yield package, version(package)

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from typing import Literal
 
 from app.contract.manifest import Lineage
+from training.application import Application
 from training.compress import graph
 from training.decision import Decision
 from training.facts import read_facts
@@ -13,7 +14,6 @@ from training.measure.gate import ClassDrop
 from training.measure.machine import this_machine
 from training.pareto import Candidate, Terms, front
 from training.report import Entry, Fusion, Machine, Report, Timing, WorstClass
-from training.subject import Application
 
 MB = 1 << 20
 

@@ -1,7 +1,6 @@
 """Networks of the user's own: what `training.compile` and `bonsai-train compile` take."""
 
 import importlib
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,21 +11,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import AdamW, Optimizer
 
-from app.contract.manifest import NAME_PATTERN, Tolerance
 from app.contract.tensors import DataType, InputSpec, OutputSpec
+from training.application import SAMPLES, TOLERANCE, Correct, require_name
 from training.compress.attention import replace_attention
 from training.compress.evaluating import evaluating
 from training.course import Course, Loader, LoaderFeed
 from training.data.dataset import Dataset
 from training.errors import SubjectRefused
+from training.job import new_folder
 from training.measure.accuracy import top1
 from training.pareto import Terms
-from training.run import Run, compile_subject, new_folder
-from training.subject import Correct, Plan, Subject
-
-SAMPLES = 16
-TOLERANCE = Tolerance(rtol=1e-3, atol=1e-3)
-"""float32 kernels of different CPUs differ by about 1e-5 of a large answer; a graph that is wrong, by far more."""
+from training.plan import Plan
+from training.run import Run, compile_subject
+from training.subject import Subject
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -124,14 +121,14 @@ def subject_of(
         samples=calibration.inputs[:SAMPLES],
         correct=evaluate.correct,
         seeds={"recovery": course.seed},
-        config={"net": type(net).__qualname__, "seed": course.seed},
+        config={
+            "net": type(net).__qualname__,
+            "seed": course.seed,
+            "epochs": course.epochs,
+            "peak_learning_rate": course.peak_learning_rate,
+            "weight_decay": course.weight_decay,
+        },
     )
-
-
-def require_name(name: str) -> None:
-    """Raises SubjectRefused for a name that no model of the repository can have."""
-    if not re.fullmatch(NAME_PATTERN, name):
-        raise SubjectRefused(f"name: expected letters, digits, dots, underscores and hyphens, got {name!r}")
 
 
 def datatype(tensor: Tensor) -> DataType:

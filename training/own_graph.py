@@ -1,53 +1,65 @@
-"""ONNX files of the user's own: fused, quantised, gated and published without the network that they came from."""
+"""ONNX files of the user's own: fused, quantised, gated and published without the network that they came from.
+
+No torch here.
+"""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
 
-from app.contract.tensors import Signature
+from app.contract.tensors import InputSpec, Signature
 from training import golden, version
+from training.application import SAMPLES, TOLERANCE, Application, require_name
 from training.compress import graph, prepare
-from training.compress.export import FILENAME
+from training.compress.graph import FILENAME
 from training.data.dataset import Dataset, stratified
 from training.decision import decide
 from training.errors import SubjectRefused
 from training.facts import write_facts
 from training.forms import FLOAT, Bench, Form, integers, known_accuracy, sound
+from training.job import Job
 from training.measure.accuracy import top1
 from training.measure.answers import graph_answers, open_graph
 from training.measure.served import open_served
-from training.own import SAMPLES, TOLERANCE
+from training.plan import Plan
 from training.publish import publish
-from training.run import Run
 from training.steps import Step
-from training.subject import Application, Plan
 
 SEED = 0
 PARTS = {"validation": 0.3, "test": 0.3}
 """Shares of the rows; the rest is for calibration."""
 
 
-def compile_graph(path: Path, rows: Path, name: str, plan: Plan, run: Run) -> Path:
+def compile_graph(path: Path, rows: Path, name: str, plan: Plan, job: Job) -> Path:
     """Publishes the best form of a float .onnx file with one input and one output; returns the version's folder.
 
     `rows` is an .npz with `inputs` [rows, ...] and `targets` int64 [rows], the places of the right answers. Raises a
     TrainingError where no form passes; nothing is published then.
     """
     application = application_of(path, read_rows(rows), name)
-    bench = Bench(application=application, steps=run.steps(), gate=run.terms.gate, race_seconds=plan.race_seconds)
+    bench = Bench(application=application, steps=job.steps(), gate=job.terms.gate, race_seconds=plan.race_seconds)
     original = Form("original", FLOAT, as_given(bench, path))
     prepared = Form("1x", FLOAT, folded(bench, original))
-    least = known_accuracy(bench, original) - run.terms.max_drop / 100
-    forms = [prepared, *integers(bench, prepared, plan.presets, least, run.notice)]
-    decision = decide(bench, original, sound(forms, application.validation.inputs, run.notice), run.terms)
-    command = f"bonsai-train compile {path.name} --rows {rows.name} --name {name}{run.terms.options}"
-    folder = version.new_folder(run.folder)
-    return publish(version.assemble_graph(application, decision, run.terms, command, folder), folder, run.models)
+    least = known_accuracy(bench, original) - job.terms.max_drop / 100
+    forms = [prepared, *integers(bench, prepared, plan.presets, least, job.notice)]
+    decision = decide(bench, original, sound(forms, application.validation.inputs, job.notice), job.terms)
+    command = f"bonsai-train compile {path.name} --rows {rows.name} --name {name}{job.terms.options}"
+    folder = version.new_folder(job.folder)
+    return publish(version.assemble_graph(application, decision, job.terms, command, folder), folder, job.models)
 
 
 def read_rows(path: Path) -> Dataset:
     """The rows of an .npz. Raises SubjectRefused where an array is missing or does not fit the other."""
-    with np.load(path, allow_pickle=False) as arrays:
+    try:
+        opened = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise SubjectRefused(f"{path.name}: expected an .npz file, got: {error}") from None
+    if not isinstance(opened, NpzFile):
+        raise SubjectRefused(f"{path.name}: expected an .npz with inputs and targets, got a single array")
+    with opened as arrays:
         if missing := sorted({"inputs", "targets"} - set(arrays.files)):
             raise SubjectRefused(f"{path.name}: expected {missing[0]}, got {', '.join(arrays.files) or 'none'}")
         dataset = Dataset(arrays["inputs"], arrays["targets"].astype(np.int64))
@@ -59,13 +71,22 @@ def read_rows(path: Path) -> Dataset:
 
 
 def application_of(path: Path, rows: Dataset, name: str) -> Application:
-    """What a graph is for, by its own signature. Raises SubjectRefused for several inputs or outputs."""
+    """What a graph is for, by its own signature.
+
+    Raises SubjectRefused for several inputs or outputs, for one that takes no batch of such rows, and for rows that are
+    too few to be divided.
+    """
+    require_name(name)
     signature: Signature = open_served(path).signature
     if len(signature.inputs) != 1 or len(signature.outputs) != 1:
         raise SubjectRefused(
             f"{path.name}: expected one input and output, got {len(signature.inputs)} and {len(signature.outputs)}"
         )
-    split = stratified(rows, seed=SEED, **PARTS)
+    require_fit(path, signature.inputs[0], rows.inputs)
+    try:
+        split = stratified(rows, seed=SEED, **PARTS)
+    except ValueError as error:  # a class, or a part, with too few of them
+        raise SubjectRefused(f"rows: expected enough of each class to divide them in three, got: {error}") from None
     return Application(
         name=name,
         task="own",
@@ -80,6 +101,19 @@ def application_of(path: Path, rows: Dataset, name: str) -> Application:
         correct=top1,
         seeds={"split": SEED},
     )
+
+
+def require_fit(path: Path, input: InputSpec, rows: NDArray[Any]) -> None:
+    """Raises SubjectRefused unless the graph's input takes these rows, any number of them at once."""
+    if input.shape[:1] != (-1,):
+        raise SubjectRefused(
+            f"{path.name}: expected a free first axis, for the batch, got {input.name} of shape {list(input.shape)}; "
+            f"export it with a dynamic batch"
+        )
+    if rows.dtype != input.datatype.numpy or not input.matches(rows.shape):
+        raise SubjectRefused(
+            f"rows: expected inputs of {input.datatype.numpy} {list(input.shape)}, got {rows.dtype} {list(rows.shape)}"
+        )
 
 
 def as_given(bench: Bench, path: Path) -> Path:
@@ -100,7 +134,7 @@ def folded(bench: Bench, original: Form) -> Path:
     def make(folder: Path) -> None:
         prepare.prepare(original.path, folder / FILENAME)
         answers = graph_answers(open_graph(original.path), application.samples)
-        golden.write_answers(application.samples, answers, application.input, application.output, folder)
+        golden.write(application.samples, answers, application.input, application.output, folder)
         before, after = (batch_norms(path) for path in (original.path, folder / FILENAME))
         write_facts(folder, {"batch_norms": before - after})
 

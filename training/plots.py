@@ -1,6 +1,7 @@
 """The drawings of a report: what was cut, what was fused, and what the layers respond to."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,15 +22,17 @@ from training.canvas import (
     style,
     to_svg,
 )
-from training.measure.responses import Responses
 from training.pareto_plot import pareto_picture
 from training.report import Activity, Fusion, Layer, Picture, Pictures, Report
+
+if TYPE_CHECKING:  # it comes with PyTorch, which a report on a graph does without
+    from training.measure.responses import Responses
 
 MAPS = 8
 """Channels that are shown of each layer: those that respond most."""
 
 
-def draw(report: Report, responses: Responses | None = None) -> Pictures:
+def draw(report: Report, responses: "Responses | None" = None) -> Pictures:
     """Every drawing that there is something to draw for."""
     return Pictures(
         pareto=pareto_picture(report),
@@ -147,7 +150,7 @@ def fusion_plot(fusion: Fusion) -> Figure:
         return figure
 
 
-def filters_picture(responses: Responses) -> Picture | None:
+def filters_picture(responses: "Responses") -> Picture | None:
     if responses.filters is None:
         return None
     count, height, width, colours = responses.filters.shape
@@ -177,7 +180,7 @@ def _image(pixels: NDArray[np.float64]) -> Figure:
     return figure
 
 
-def maps_picture(responses: Responses) -> Picture | None:
+def maps_picture(responses: "Responses") -> Picture | None:
     if not responses.maps:
         return None
     return Picture(
@@ -188,7 +191,7 @@ def maps_picture(responses: Responses) -> Picture | None:
     )
 
 
-def maps_plot(responses: Responses) -> Figure:
+def maps_plot(responses: "Responses") -> Figure:
     """The sample, and beneath it a line for each layer: its channels of strongest response."""
     with style():
         figure = new_figure(0.85 * (len(responses.maps) + 1))

@@ -2,52 +2,37 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event
 
 from app.contract.manifest import Metric
 from training import stages, version
+from training.assembly import assemble
 from training.compiler import Compiled, compile_net
 from training.cross_validation import cross_validate
 from training.device import CPU, Device
-from training.distributed import ALONE, Ranks
 from training.errors import NoCandidate
 from training.facts import refusal
-from training.forms import FLOAT, Bench, Form, Notice, quantised
+from training.forms import FLOAT, Bench, Form, quantised
+from training.job import Job
 from training.measure.gate import Gate, too_large_drop
-from training.pareto import Terms
+from training.plan import Plan
 from training.publish import publish
 from training.recipes.recipe import Recipe
 from training.stages import Workshop
-from training.steps import Step, Steps
-from training.subject import Plan, Subject
+from training.subject import Subject
 
 NO_GATE = Gate(max_drop=100.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """Where a run works and publishes, on what, under which terms, and who watches.
+class Run(Job):
+    """A job in which nets learn: on which device, and `on_epoch` is called after each epoch.
 
-    `folder` is one run's own; where it is not new, its steps are not taken again. `on_step` is called before a step,
-    `on_epoch` after each epoch of its trainings, `notice` with a sentence about what was not done. Once `stop` is set,
-    a training keeps itself and Interrupted is raised.
+    Once `stop` is set, a training keeps itself and Interrupted is raised.
     """
 
-    models: Path
-    folder: Path
-    terms: Terms
-    on_step: Callable[[Step], None] = field(default=lambda step: None)
     on_epoch: Callable[[], None] = field(default=lambda: None)
-    notice: Notice = field(default=lambda sentence: None)
-    stop: Event = field(default_factory=Event)
     device: Device = CPU
-    ranks: Ranks = ALONE
-
-    def steps(self) -> Steps:
-        """The steps that are taken here."""
-        return Steps(self.folder, self.on_step, self.ranks, self.stop)
 
     def workshop(self, subject: Subject, plan: Plan) -> Workshop:
         """What the stages of this run have at hand."""
@@ -107,15 +92,5 @@ def publish_net(
         return None
     folder = version.new_folder(run.folder)
     command += run.terms.options + run.device.options
-    manifest = version.assemble(shop, compiled, run.terms, command, metrics, folder)
+    manifest = assemble(shop, compiled, run.terms, command, metrics, folder)
     return publish(manifest, folder, run.models)
-
-
-def new_folder(runs: Path) -> Path:
-    """A folder named by the time, not made yet."""
-    return runs / datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-
-
-def newest_folder(runs: Path) -> Path:
-    """The newest run's folder; a new one where there is none."""
-    return max(runs.glob("*Z"), default=new_folder(runs))

@@ -1,10 +1,13 @@
 """The stages of a compile: each reads folders and fills one, and is not taken again while nothing has changed."""
 
+import sys
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -28,15 +31,17 @@ from training.compress import (
     recover,
     widths,
 )
+from training.compress.evaluating import net_answers
 from training.course import Course
 from training.device import CPU, Device
-from training.distributed import ALONE, Ranks
 from training.errors import PruneRefused, RemovalRefused
 from training.facts import read_facts, refuse, write_facts
 from training.measure import parity
-from training.measure.answers import open_graph
+from training.measure.answers import graph_answers, open_graph
+from training.plan import Plan
+from training.ranks import ALONE, Ranks
 from training.steps import Step, Steps
-from training.subject import Plan, Subject
+from training.subject import Subject
 
 STATE = "training.safetensors"
 COST_BATCH = 8
@@ -58,6 +63,17 @@ class Workshop:
     stop: Event
     device: Device = CPU
     ranks: Ranks = ALONE
+
+    @property
+    def learning(self) -> dict[str, Any]:
+        """What a training depends on beside its course's length, as JSON can hold it."""
+        return {**self.subject.config, "device": self.device.options}
+
+    @property
+    def sources(self) -> list[ModuleType]:
+        """The code that a training depends on; that of the net, and of its recipe, is where the net's class is."""
+        of_net = sys.modules[type(self.subject.net).__module__]
+        return [course, trainer, of_net] if getattr(of_net, "__file__", None) else [course, trainer]
 
     def load(self, folder: Path) -> nn.Module:
         """The net that a stage has left, in eval mode."""
@@ -94,7 +110,7 @@ def learnt(shop: Workshop) -> Path:
     def make(folder: Path) -> None:
         shop.save(shop.learn(deepcopy(shop.subject.net), shop.subject.course, folder), folder, {})
 
-    return shop.steps.take(Step("trained", shop.subject.config, [course, trainer], [], epochs), make)
+    return shop.steps.take(Step("trained", shop.learning, shop.sources, [], epochs), make)
 
 
 def cleaned(shop: Workshop, source: Path) -> Path:
@@ -168,8 +184,8 @@ def recovered(shop: Workshop, source: Path, whole: Path) -> Path:
         again = recover.recovery(shop.subject.course, plan.recovery_epochs, plan.recovery_rate, teacher)
         shop.save(shop.learn(shop.load(source), again, folder), folder, {})
 
-    config = {**plan.recovery_config, **shop.subject.config}
-    step = Step("recovered", config, [recover, course, trainer], [source, whole], plan.recovery_epochs)
+    config = {**plan.recovery_config, **shop.learning}
+    step = Step("recovered", config, [recover, *shop.sources], [source, whole], plan.recovery_epochs)
     return shop.steps.take(step, make)
 
 
@@ -177,7 +193,7 @@ def teaching(shop: Workshop, whole: Path) -> recover.Teacher:
     """The net as it was before the cut, on the device that its pupil learns on."""
     net = shop.load(whole)
     shop.device.place_net(net)
-    return recover.Teacher(net, recover.soft_targets(), shop.plan.distillation)
+    return recover.Teacher(net, recover.DISTANCES[shop.plan.distance], shop.plan.distillation)
 
 
 def scored(shop: Workshop, net: nn.Module, found: Any, criterion: str) -> importance.Scores:
@@ -201,8 +217,8 @@ def from_scratch(shop: Workshop, like: Path) -> Path:
         else:
             shop.save(shop.learn(net, recover.recovery(shop.subject.course, epochs), folder), folder, {})
 
-    config = {"epochs": epochs, **shop.subject.config}
-    step = Step("scratch", config, [course, trainer, widths, checkpoint], [like], epochs)
+    config = {"epochs": epochs, **shop.learning}
+    step = Step("scratch", config, [widths, checkpoint, *shop.sources], [like], epochs)
     return shop.steps.take(step, make)
 
 
@@ -238,8 +254,8 @@ def exported(shop: Workshop, source: Path) -> Path:
         net = shop.load(source)
         fused = fuse.fuse(net, proof(shop))
         path = export.export(fused.net, subject.input, subject.output, folder)
-        parity.require_parity(net, open_graph(path), proof(shop))
-        golden.write(net, subject.samples, subject.input, subject.output, folder)
+        parity.require_parity(partial(net_answers, net), partial(graph_answers, open_graph(path)), proof(shop))
+        golden.write(subject.samples, net_answers(net, subject.samples), subject.input, subject.output, folder)
         write_facts(folder, {"batch_norms": fused.batch_norms})
 
     config = {"input": subject.input.model_dump(mode="json"), "output": subject.output.model_dump(mode="json")}

@@ -11,8 +11,8 @@ from types import ModuleType
 from typing import Any
 
 from app.contract.manifest import digest
-from training.distributed import ALONE, Ranks
 from training.errors import Interrupted
+from training.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)

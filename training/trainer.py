@@ -15,8 +15,8 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from training.course import Course, Feed
 from training.device import CPU, Device
-from training.distributed import ALONE, Ranks
 from training.errors import Interrupted
+from training.ranks import ALONE, Ranks
 
 THREADS = 2  # the way a sum is divided among threads is part of its rounding, so their number is part of the seed
 
@@ -80,7 +80,10 @@ class Training:
             net.parameters(), lr=course.peak_learning_rate, weight_decay=course.weight_decay
         )
         steps = course.epochs * len(feed)
-        self._cycle = OneCycleLR(self._optimizer, course.peak_learning_rate, total_steps=steps)
+        has_momentum = bool(self._optimizer.defaults.get("momentum")) or "betas" in self._optimizer.defaults
+        self._cycle = OneCycleLR(
+            self._optimizer, course.peak_learning_rate, total_steps=steps, cycle_momentum=has_momentum
+        )
         self._scaler = device.scaler()
         self._chance = Generator().manual_seed(course.seed)
         # The batches of an epoch are drawn again after a stop, so what they are drawn from is kept from its start.

@@ -8,10 +8,11 @@ from torch import nn
 
 from tests.training.quick import QUICK
 from training.data.dataset import Dataset, Split
+from training.job import new_folder
 from training.pareto import Terms
 from training.recipes.digits import DIGITS
 from training.recipes.recipe import Recipe
-from training.run import Run, new_folder, run_recipe
+from training.run import Run, run_recipe
 from training.trainer import train
 
 

@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from training.course import Course
 from training.data.dataset import Dataset
 from training.own import Evaluation, subject_of
-from training.subject import Plan, Subject
+from training.plan import Plan
+from training.subject import Subject
 
 CLASSES, LENGTH, WIDTH = 4, 6, 16
 PLAN = Plan(

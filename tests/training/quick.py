@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
-from training import cli, recipes
+from training import cli
+from training.plan import Plan
+from training.recipes import digits
 from training.recipes.digits import DIGITS
 from training.recipes.recipe import Recipe
-from training.subject import Plan
 
 PLAN = Plan(levels=(2.0,), cost="macs", grid=8, recovery_epochs=1, presets=("portable", "vnni"), race_seconds=0.2)
 QUICK: Recipe = replace(DIGITS, epochs=2, folds=2, repeats=1, plan=PLAN)
@@ -13,5 +14,5 @@ QUICK: Recipe = replace(DIGITS, epochs=2, folds=2, repeats=1, plan=PLAN)
 
 
 if __name__ == "__main__":
-    recipes.RECIPES["digits"] = QUICK
+    digits.DIGITS = QUICK
     cli.main()

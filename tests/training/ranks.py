@@ -21,8 +21,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from training.course import Course, Feed, LoaderFeed, RowFeed
 from training.data.dataset import Dataset
-from training.distributed import Ranks, joined
+from training.distributed import joined
 from training.errors import Interrupted
+from training.ranks import Ranks
 from training.trainer import reproducible, train
 
 FEATURES = 6

@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 
 from training import cli, recipes
 from training.errors import ParityBroken
+from training.job import new_folder, newest_folder
 from training.pareto import Terms
 from training.recipes.recipe import Recipe
-from training.run import Run, new_folder, newest_folder
+from training.run import Run
 
 
 def test_an_unknown_recipe_is_refused_with_a_list_of_those_that_exist() -> None:
@@ -36,7 +37,7 @@ def test_options_reach_the_run_and_the_figures_are_shown(
         asked.append((recipe, run))
         return published
 
-    monkeypatch.setattr(cli, "run_recipe", run)
+    monkeypatch.setattr("training.run.run_recipe", run)
     options = ["--models", "m", "--runs", str(tmp_path), "--epochs", "3", "--max-drop", "0.5", "--max-ms", "2"]
     options += ["--max-class-drop", "3"]
     result = CliRunner().invoke(cli.commands, ["run", "digits", *options], env={"COLUMNS": "200"})
@@ -73,7 +74,7 @@ def test_a_gate_that_is_not_passed_is_one_line_and_exit_code_1(
     def run(*_: object) -> Path:
         raise ParityBroken("graph at batch 2: expected so, got other")
 
-    monkeypatch.setattr(cli, "run_recipe", run)
+    monkeypatch.setattr("training.run.run_recipe", run)
     monkeypatch.setattr(sys, "argv", ["bonsai-train", "run", "digits"])
     with pytest.raises(SystemExit) as end:
         cli.main()

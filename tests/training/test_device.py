@@ -10,10 +10,11 @@ from torch import nn
 from tests.training.conftest import nothing
 from tests.training.gpu import gpu
 from tests.training.test_trainer import Dropping, interrupt, weights
+from training.compress.evaluating import net_answers
 from training.data.dataset import Split
-from training.device import CPU, Amp, Device, pick
+from training.device import CPU, Device, pick
 from training.errors import DeviceMissing
-from training.measure.answers import net_answers
+from training.options import Amp
 from training.recipes.recipe import Recipe
 from training.trainer import train
 

@@ -19,7 +19,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tests.training import ranks as jobs
 from tests.training.gpu import gpu
-from training.distributed import ALONE, Ranks, joined
+from training.distributed import joined
+from training.ranks import ALONE, Ranks
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 120

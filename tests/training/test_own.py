@@ -13,12 +13,15 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
+import training
 from app.contract.manifest import Manifest
 from tests.training import mynets
 from training import cli
+from training.data.dataset import Dataset
 from training.errors import SubjectRefused
 from training.measure.answers import graph_answers, open_graph
 from training.own import compile, load
+from training.own_graph import application_of, read_rows
 from training.pareto import Terms
 from training.report import Report
 
@@ -146,6 +149,86 @@ def test_a_module_is_found_where_the_command_is_called(tmp_path: Path) -> None:
     assert "nets_of_mine.py" in ended.stderr
 
 
-def test_the_torch_free_steps_do_not_load_torch() -> None:
-    code = "import sys, training.compress.quantize, training.compress.prepare; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+WITHOUT_TORCH = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torch_pruning", "safetensors"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+from training.cli import main
+main()
+"""
+
+
+def test_an_onnx_file_is_compiled_where_there_is_no_torch(graph: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WITHOUT_TORCH, "compile", "words.onnx", "--rows", "rows.npz"]
+    options = ["--models", str(tmp_path / "models"), "--runs", str(tmp_path / "runs"), "--max-drop", "30"]
+    ended = subprocess.run([*command, *options], cwd=graph, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    manifest = Manifest.read(tmp_path / "models" / "words" / "1")
+    assert manifest.lineage.command == "bonsai-train compile words.onnx --rows rows.npz --name words --max-drop 30"
+
+
+def test_what_needs_torch_says_so_where_there_is_none(graph: Path) -> None:
+    command = [sys.executable, "-c", WITHOUT_TORCH, "run", "digits"]
+    ended = subprocess.run(command, cwd=graph, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "bonsai-train: this needs PyTorch: pip install 'bonsai-serve[train]'\n",
+    )
+
+
+def test_a_graph_of_a_fixed_batch_is_refused(graph: Path, tmp_path: Path) -> None:
+    model = onnx.load(graph / "words.onnx")
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, tmp_path / "words.onnx")
+    with pytest.raises(SubjectRefused, match=r"expected a free first axis, for the batch, got x of shape \[1, 6, 16\]"):
+        application_of(tmp_path / "words.onnx", mynets.rows(40, 5), "words")
+
+
+def test_rows_of_another_kind_are_refused(graph: Path) -> None:
+    rows = mynets.rows(40, 5)
+    doubles = Dataset(rows.inputs.astype(np.float64), rows.targets)
+    with pytest.raises(SubjectRefused, match=r"expected inputs of float32 \[-1, 6, 16\], got float64 \[40, 6, 16\]"):
+        application_of(graph / "words.onnx", doubles, "words")
+    with pytest.raises(SubjectRefused, match="expected enough of each class to divide them in three"):
+        application_of(graph / "words.onnx", mynets.rows(5, 5), "words")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no arrays"])
+def test_a_file_that_holds_no_rows_is_refused(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "rows.npz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SubjectRefused, match=r"rows\.npz: expected an \.npz file, got"):
+        read_rows(path)
+
+
+def test_a_single_array_is_no_rows(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.zeros(3))
+    with pytest.raises(SubjectRefused, match=r"expected an \.npz with inputs and targets, got a single array"):
+        read_rows(tmp_path / "rows.npy")
+
+
+@pytest.mark.parametrize("name", ["", "my net", "../net", "-net", "n" * 129])
+def test_a_name_that_no_model_can_have_is_refused_before_anything_is_done(name: str, graph: Path) -> None:
+    with pytest.raises(SubjectRefused, match="name: expected letters, digits"):
+        application_of(graph / "words.onnx", mynets.rows(40, 5), name)
+
+
+def test_the_call_is_the_package_s_own() -> None:
+    assert training.compile is compile
+    with pytest.raises(AttributeError, match="has no attribute 'compille'"):
+        training.compille  # noqa: B018
+
+
+def test_a_version_of_an_onnx_file_says_that_it_cannot_be_rebuilt(graph: Path, tmp_path: Path) -> None:
+    options = ["--models", str(tmp_path / "models"), "--runs", str(tmp_path / "runs"), "--max-drop", "30"]
+    command = ["compile", str(graph / "words.onnx"), "--rows", str(graph / "rows.npz"), *options]
+    assert CliRunner().invoke(cli.commands, command).exit_code == 0
+    result = CliRunner().invoke(cli.commands, ["rebuild", str(tmp_path / "models" / "words" / "1")])
+    assert result.exit_code == 2
+    assert "got one that was compiled from an .onnx file" in " ".join(result.output.replace("│", " ").split())

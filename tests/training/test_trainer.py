@@ -5,19 +5,20 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Adagrad, AdamW, Optimizer
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.training.conftest import nothing, trained
+from training.compress.evaluating import net_answers
 from training.course import Course, Feed, LoaderFeed
 from training.data.dataset import Split
 from training.device import CPU, Device
 from training.errors import Interrupted
-from training.measure.answers import net_answers
 from training.recipes.recipe import Recipe
 from training.trainer import reproducible, train
 
@@ -159,11 +160,32 @@ class Refusing:
         raise AssertionError("a batch was asked for")
 
 
-def test_a_loader_of_ones_own_is_a_feed(quick: Recipe, split: Split, tmp_path: Path) -> None:
+@pytest.mark.parametrize("own_generator", [False, True])
+def test_a_loader_of_ones_own_is_a_feed(own_generator: bool, quick: Recipe, split: Split, tmp_path: Path) -> None:
     rows = TensorDataset(torch.from_numpy(split.validation.inputs), torch.from_numpy(split.validation.targets))
-    feed = LoaderFeed(DataLoader(rows, batch_size=40, shuffle=True))
-    course = replace(quick.course(1), epochs=2)
-    straight = weights(train(quick.new_net(1), feed, course, nothing))
+
+    def feed() -> LoaderFeed:
+        generator = torch.Generator().manual_seed(7) if own_generator else None
+        return LoaderFeed(DataLoader(rows, batch_size=40, shuffle=True, generator=generator))
+
+    course = replace(quick.course(1), epochs=3)
+    batches = len(feed())
+    straight = weights(train(quick.new_net(1), feed(), course, nothing))
     state = tmp_path / "training.safetensors"
-    interrupt(quick.new_net(1), feed, course, state, batches=7)
-    assert torch.equal(weights(train(quick.new_net(1), feed, course, nothing, state)), straight)
+    # In the middle of the second epoch, and gone on with by another process: its loader is a new one.
+    interrupt(quick.new_net(1), feed(), course, state, batches=batches + 2)
+    assert torch.equal(weights(train(quick.new_net(1), feed(), course, nothing, state)), straight)
+
+
+@pytest.mark.parametrize("optimizer", [SGD, Adagrad])
+def test_an_optimizer_without_momentum_gets_none(
+    optimizer: Callable[..., Optimizer], brief: Recipe, split: Split
+) -> None:
+    made: list[Optimizer] = []
+
+    def noted(*given: Any, **options: Any) -> Optimizer:
+        made.append(optimizer(*given, **options))
+        return made[0]
+
+    train(brief.new_net(1), brief.feed(split.validation), replace(brief.course(1), optimizer=noted), nothing)
+    assert made[0].param_groups[0].get("momentum", 0) == 0

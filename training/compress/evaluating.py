@@ -1,13 +1,16 @@
-"""A net in eval mode for a while, and a run in it that says where a net fails."""
+"""A net in eval mode: for a while, in a run that says where a net fails, and in its answers to many rows."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training.errors import RemovalRefused
+from training.measure.answers import batches
 
 
 @contextmanager
@@ -20,6 +23,12 @@ def evaluating(net: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+def net_answers(net: nn.Module, inputs: NDArray[Any]) -> NDArray[np.float32]:
+    """Answers of a net in eval mode; [rows, ...] -> [rows, ...]."""
+    with torch.inference_mode():
+        return np.concatenate([net(torch.from_numpy(batch)).numpy() for batch in batches(inputs)])
 
 
 def require_runs(net: nn.Module, example: Tensor) -> Tensor:

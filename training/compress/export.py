@@ -20,7 +20,6 @@ from app.contract.tensors import InputSpec, OutputSpec, TensorSpec
 from training.compress import graph
 from training.errors import ExportRefused
 
-FILENAME = "model.onnx"
 OPSET = 20
 """Attention needs no later one: it is exported as its products and its softmax."""
 
@@ -43,7 +42,7 @@ def export(net: nn.Module, input: InputSpec, output: OutputSpec, folder: Path, s
     graph.strip(model)
     require_exported(model, input, output)
     require_runs(model, input, output, sizes)
-    return graph.save(model, folder / FILENAME)
+    return graph.save(model, folder / graph.FILENAME)
 
 
 def to_onnx(net: nn.Module, input: InputSpec, output: OutputSpec, sizes: tuple[int, int] = SIZES) -> ModelProto:

@@ -9,8 +9,8 @@ from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from training.compress.evaluating import net_answers
 from training.errors import FoldRefused
-from training.measure.answers import net_answers
 from training.measure.parity import require_same_answers
 
 FOLDS_INTO: dict[type[nn.Module], tuple[type[nn.Module], ...]] = {

@@ -11,6 +11,9 @@ from onnx import ModelProto, NodeProto
 
 from training.errors import GraphRefused
 
+FILENAME = "model.onnx"
+"""Of a float graph, in the folder that made it and in a version."""
+
 NOTES = ("doc_string", "metadata_props")
 """Fields in which exporters leave file paths, source lines and stack traces."""
 

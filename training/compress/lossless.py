@@ -17,10 +17,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from training.compress.cut import add_bias, input_axis
+from training.compress.evaluating import net_answers
 from training.compress.groups import PruningGroup, cut, find_groups
 from training.compress.profile import ActivationProfile, Activity, profile
 from training.errors import ParityBroken
-from training.measure.answers import net_answers
 from training.measure.parity import require_same_answers
 
 TINY = 1e-30

@@ -76,6 +76,10 @@ def _divergence(outputs: Tensor, expected: Tensor, temperature: float) -> Tensor
     return temperature**2 * functional.kl_div(learnt, taught, reduction="batchmean", log_target=True)
 
 
+DISTANCES: dict[str, Distance] = {"soft targets": soft_targets(), "squared error": squared_error}
+"""How far a pupil is from its teacher, by name."""
+
+
 @contextmanager
 def calls(net: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
     """Yields a list, to which every call of the net inside adds its (input, output)."""

@@ -1,22 +1,14 @@
-"""A network's answers to rows: from PyTorch, and from ONNX Runtime as it will serve them."""
+"""A graph's answers to rows, from ONNX Runtime as it will serve them."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
-from torch import nn
 
 BATCH_ROWS = 500
 """Rows at once, so that the activations of a large set fit into memory."""
-
-
-def net_answers(net: nn.Module, inputs: NDArray[Any]) -> NDArray[np.float32]:
-    """Answers of a net in eval mode; [rows, ...] -> [rows, ...]."""
-    with torch.inference_mode():
-        return np.concatenate([net(torch.from_numpy(batch)).numpy() for batch in batches(inputs)])
 
 
 def batches(inputs: NDArray[Any]) -> list[NDArray[Any]]:

@@ -1,14 +1,12 @@
 """Parity: two forms of one network give the same answers."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnxruntime import InferenceSession
-from torch import nn
 
 from training.errors import ParityBroken
-from training.measure.answers import graph_answers, net_answers
 
 LIMIT = 1e-5
 """Largest difference allowed, as a share of the largest answer (at least 1). Two float32 sums of a thousand terms in
@@ -16,6 +14,10 @@ different order lie some 1e-7 to 1e-6 apart by that measure."""
 
 BATCHES = (1, 2, 3, 8)
 """One row may take another kernel than several, and an odd number has a remainder in every vector width."""
+
+
+Answers = Callable[[NDArray[Any]], NDArray[np.float32]]
+"""Inputs [rows, ...] -> answers [rows, ...]."""
 
 
 def require_same_answers(expected: NDArray[np.float32], got: NDArray[np.float32], what: str) -> None:
@@ -31,8 +33,8 @@ def difference(expected: NDArray[np.float32], got: NDArray[np.float32]) -> float
     return float(np.abs(got - expected).max()) / max(1.0, float(np.abs(expected).max()))
 
 
-def require_parity(net: nn.Module, graph: InferenceSession, inputs: NDArray[Any]) -> None:
+def require_parity(expected: Answers, got: Answers, inputs: NDArray[Any]) -> None:
     """PyTorch against ONNX Runtime on real rows: batches of 1, 2, 3, 8, then all at once. Raises ParityBroken."""
-    for rows in (*BATCHES, len(inputs)):
+    for rows in sorted({*BATCHES, len(inputs)}):
         batch = inputs[:rows]
-        require_same_answers(net_answers(net, batch), graph_answers(graph, batch), f"graph at batch {rows}")
+        require_same_answers(expected(batch), got(batch), f"graph at batch {rows}")

@@ -22,9 +22,9 @@ from training.data import source
 from training.data.dataset import Split
 from training.data.folder import read_pictures
 from training.measure.accuracy import top1
+from training.plan import Plan
 from training.recipes.layers import convolution
 from training.recipes.recipe import Recipe, Seeds
-from training.subject import Plan
 
 SIDE = 32
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -17,9 +17,9 @@ from app.contract.manifest import Tolerance
 from app.contract.tensors import DataType, InputSpec, OutputSpec
 from training.data.dataset import Dataset, Split, stratified
 from training.measure.accuracy import top1
+from training.plan import Plan
 from training.recipes.layers import convolution
 from training.recipes.recipe import Recipe, Seeds
-from training.subject import Plan
 
 SIDE = 8
 CLASSES = 10

@@ -14,7 +14,8 @@ from app.contract.manifest import Tolerance
 from app.contract.tensors import InputSpec, OutputSpec
 from training.course import Course, RowFeed
 from training.data.dataset import Dataset, Split
-from training.subject import Plan, Subject
+from training.plan import Plan
+from training.subject import Subject
 from training.trainer import reproducible
 
 

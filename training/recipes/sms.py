@@ -20,8 +20,8 @@ from training.data import source
 from training.data.dataset import Split, stratified
 from training.data.text import PADDING, distinct, read_texts
 from training.measure.accuracy import top1
+from training.plan import Plan
 from training.recipes.recipe import Recipe, Seeds
-from training.subject import Plan
 
 CLASSES = ("ham", "spam")
 LENGTH = 160  # of one SMS; longer ones, a twentieth, are cut for training alone, as the net takes any length

@@ -15,11 +15,12 @@ from torch.nn import functional
 import training
 from app.contract.tensors import DataType, InputSpec, OutputSpec
 from training.compress import graph
+from training.compress.evaluating import net_answers
 from training.compress.export import export, require_exported, require_runs, to_onnx
 from training.compress.fuse import fold
 from training.compress.graph import notes, strip
 from training.errors import ExportRefused, GraphRefused
-from training.measure.answers import graph_answers, net_answers, open_graph
+from training.measure.answers import graph_answers, open_graph
 from training.recipes.digits import DIGITS
 
 CHECKOUT = Path(training.__file__).parent.parent

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from training.compress import fuse as module
+from training.compress.evaluating import net_answers
 from training.compress.fuse import fold, fuse
 from training.data.dataset import Split
 from training.errors import FoldRefused, ParityBroken
-from training.measure.answers import net_answers
 
 IMAGES = torch.rand(5, 3, 6, 6, generator=torch.Generator().manual_seed(1)).numpy()
 

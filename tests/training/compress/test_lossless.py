@@ -10,9 +10,9 @@ from torch import nn
 
 from tests.training.compress.nets import NETS, PICTURES, drawn, learnt
 from training.compress import lossless as module
+from training.compress.evaluating import net_answers
 from training.compress.groups import cut, find_groups
 from training.compress.lossless import Lossless, flush_denormals, remove_dead
-from training.measure.answers import net_answers
 
 Rows = NDArray[np.float32]
 

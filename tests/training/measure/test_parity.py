@@ -1,5 +1,6 @@
 """Parity finds a graph that is not the net."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,21 @@ from onnx import numpy_helper, parser
 from torch import Tensor, nn
 
 from training import checkpoint
+from training.compress.evaluating import net_answers
 from training.data.dataset import Split
 from training.errors import ParityBroken
-from training.measure.answers import open_graph
-from training.measure.parity import require_parity, require_same_answers
+from training.measure.answers import graph_answers, open_graph
+from training.measure.parity import Answers, require_parity, require_same_answers
 from training.recipes.digits import DIGITS
 from training.recipes.recipe import Recipe
 
 
 def ones(*shape: int) -> np.ndarray:
     return np.ones(shape, dtype=np.float32)
+
+
+def answering(folder: Path) -> Answers:
+    return partial(graph_answers, open_graph(folder / "model.onnx"))
 
 
 def test_rounding_passes_and_more_does_not() -> None:
@@ -49,7 +55,7 @@ def test_a_published_graph_passes_and_one_with_a_moved_bias_does_not(
     published: Path, quick: Recipe, split: Split, tmp_path: Path
 ) -> None:
     net = checkpoint.load(DIGITS.net(), published)
-    require_parity(net, open_graph(published / "model.onnx"), split.test.inputs)
+    require_parity(partial(net_answers, net), answering(published), split.test.inputs)
 
     model = onnx.load(published / "model.onnx")
     bias = next(weight for weight in model.graph.initializer if list(weight.dims) == [10])
@@ -57,7 +63,7 @@ def test_a_published_graph_passes_and_one_with_a_moved_bias_does_not(
     bias.CopyFrom(numpy_helper.from_array(moved, bias.name))
     onnx.save(model, tmp_path / "model.onnx")
     with pytest.raises(ParityBroken, match="graph at batch 1:"):
-        require_parity(net, open_graph(tmp_path / "model.onnx"), split.test.inputs)
+        require_parity(partial(net_answers, net), answering(tmp_path), split.test.inputs)
 
 
 def test_a_graph_that_is_right_for_one_row_alone_is_found(tmp_path: Path) -> None:
@@ -73,4 +79,4 @@ def test_a_graph_that_is_right_for_one_row_alone_is_found(tmp_path: Path) -> Non
     onnx.save(minus_the_batch_mean, tmp_path / "model.onnx")
     inputs = np.random.default_rng(1).random((20, 4), dtype=np.float32)
     with pytest.raises(ParityBroken, match="graph at batch 2:"):
-        require_parity(Zero(), open_graph(tmp_path / "model.onnx"), inputs)
+        require_parity(partial(net_answers, Zero()), answering(tmp_path), inputs)

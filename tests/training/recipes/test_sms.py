@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.export import Dim
 
 from training import recipes, trainer
+from training.compress.evaluating import net_answers
 from training.compress.fuse import fuse
 from training.compress.groups import cut
 from training.compress.heads import head_groups
@@ -21,7 +22,6 @@ from training.compress.prune import least_important
 from training.data.dataset import Dataset, Split
 from training.data.source import FOLDER
 from training.data.text import read_texts
-from training.measure.answers import net_answers
 from training.recipes.sms import CLASSES, FILE, LENGTH, SMS, SmsNet, load, vary
 from training.trainer import train
 
