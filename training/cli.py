@@ -192,7 +192,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        typer.echo("bonsai-train: this needs PyTorch: pip install 'bonsai-serve[train]'", err=True)
+        typer.echo("bonsai-train: this needs PyTorch: install the extra 'train'", err=True)
         raise SystemExit(1) from None
 
 

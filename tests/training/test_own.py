@@ -177,7 +177,7 @@ def test_what_needs_torch_says_so_where_there_is_none(graph: Path) -> None:
     ended = subprocess.run(command, cwd=graph, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (
         1,
-        "bonsai-train: this needs PyTorch: pip install 'bonsai-serve[train]'\n",
+        "bonsai-train: this needs PyTorch: install the extra 'train'\n",
     )
 
 
