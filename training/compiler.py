@@ -47,6 +47,8 @@ def compile_net(shop: Workshop, origin: Path, terms: Terms, notice: Notice) -> C
     cuts = {cut.level: cut for cut in made(shop, clean, notice)}
     bench = Bench(application=shop.subject, steps=shop.steps, gate=terms.gate, race_seconds=shop.plan.race_seconds)
     original = Form("original", FLOAT, stages.exported(shop, origin))
+    if left := read_facts(original.folder)["left"]:
+        notice(f"fuse: {left} BatchNorms stand behind no layer of their own, and are left to the runtime")
     floats = [Form(cut.level, FLOAT, stages.exported(shop, cut.net)) for cut in cuts.values()]
     least = known_accuracy(bench, original) - terms.max_drop / 100
     forms = floats + [form for one in floats for form in integers(bench, one, shop.plan.presets, least, notice)]

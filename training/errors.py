@@ -11,7 +11,6 @@ BonsaiError
     ├── Interrupted           a signal asked to stop; what was done is kept
     ├── RemovalRefused        units that cannot be removed, or a net that does not run without them
     ├── PruneRefused          a net cannot be cut to the cost asked for
-    ├── FoldRefused           a BatchNorm stands where it cannot be folded
     ├── ExportRefused         the exported graph is not what the recipe declares
     ├── GraphRefused          an .onnx file is not a plain, whole graph
     ├── QuantisationRefused   a graph cannot be quantised, or not so that it still answers well enough
@@ -63,10 +62,6 @@ class RemovalRefused(TrainingError):
 
 class PruneRefused(TrainingError):
     code = "prune_refused"
-
-
-class FoldRefused(TrainingError):
-    code = "fold_refused"
 
 
 class ExportRefused(TrainingError):

@@ -256,7 +256,7 @@ def exported(shop: Workshop, source: Path) -> Path:
         path = export.export(fused.net, subject.input, subject.output, folder)
         parity.require_parity(partial(net_answers, net), partial(graph_answers, open_graph(path)), proof(shop))
         golden.write(subject.samples, net_answers(net, subject.samples), subject.input, subject.output, folder)
-        write_facts(folder, {"batch_norms": fused.batch_norms})
+        write_facts(folder, {"batch_norms": fused.batch_norms, "left": fused.left})
 
     config = {"input": subject.input.model_dump(mode="json"), "output": subject.output.model_dump(mode="json")}
     return shop.steps.take(Step("onnx", config, [fuse, export, parity, golden], [source]), make)

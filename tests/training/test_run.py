@@ -7,13 +7,13 @@ from threading import Event
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from app.contract.manifest import Manifest, digest
 from tests.training.conftest import a_run
 from training import checkpoint
 from training.data.dataset import Split
-from training.errors import FoldRefused, Interrupted, NoCandidate, RebuildDiffers
+from training.errors import ExportRefused, Interrupted, NoCandidate, RebuildDiffers
 from training.measure.answers import graph_answers, open_graph
 from training.pareto import Terms
 from training.rebuild import rebuild
@@ -167,22 +167,10 @@ def test_no_test_row_is_learnt_from(quick: Recipe, split: Split, tmp_path: Path)
     assert not learnt & test
 
 
-class NormFirst(nn.Module):
-    """A net whose BatchNorm nothing can take in."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm2d(1)
-        self.dense = nn.Linear(64, 10)
-
-    def forward(self, image: Tensor) -> Tensor:
-        logits: Tensor = self.dense(self.norm(image.unsqueeze(1)).flatten(1))
-        return logits
-
-
 def test_a_gate_that_is_not_passed_publishes_nothing(quick: Recipe, tmp_path: Path) -> None:
-    with pytest.raises(FoldRefused):
-        run_recipe(replace(quick, net=NormFirst, epochs=1), a_run(tmp_path))
+    eleven = quick.output.model_copy(update={"shape": (-1, 11), "labels": None})
+    with pytest.raises(ExportRefused, match="logits: expected"):
+        run_recipe(replace(quick, output=eleven, epochs=1), a_run(tmp_path))
     assert not (tmp_path / "models").exists()
 
 

@@ -18,6 +18,7 @@ from torch.export import Dim
 
 from app.contract.tensors import InputSpec, OutputSpec, TensorSpec
 from training.compress import graph
+from training.compress.fuse import batch_norms
 from training.errors import ExportRefused
 
 OPSET = 20
@@ -40,7 +41,7 @@ def export(net: nn.Module, input: InputSpec, output: OutputSpec, folder: Path, s
     graph.require_one_file(sum(tensor.nbytes for tensor in chain(net.parameters(), net.buffers())))
     model = to_onnx(net, input, output, sizes)
     graph.strip(model)
-    require_exported(model, input, output)
+    require_exported(model, input, output, len(batch_norms(net)))
     require_runs(model, input, output, sizes)
     return graph.save(model, folder / graph.FILENAME)
 
@@ -80,18 +81,22 @@ def _quiet_exporter() -> Iterator[None]:
         registration.setLevel(level)
 
 
-def require_exported(model: ModelProto, input: InputSpec, output: OutputSpec) -> None:
-    """Holds a graph against its specs: valid ONNX, opset, signature, no BatchNorm, no notes. Raises ExportRefused."""
+def require_exported(model: ModelProto, input: InputSpec, output: OutputSpec, batch_norms: int = 0) -> None:
+    """Holds a graph against its specs: valid ONNX, opset, signature, no notes, and no more BatchNorms than the net has
+    left. Raises ExportRefused."""
     onnx.checker.check_model(model, full_check=True)
     opsets = {opset.domain: opset.version for opset in model.opset_import}
     if opsets != {"": OPSET}:
         raise ExportRefused(f"opset: expected {OPSET} of ONNX alone, got {opsets}")
     require_tensors(model.graph.input, input)
     require_tensors(model.graph.output, output)
-    if any(node.op_type == "BatchNormalization" for node in graph.nodes(model.graph)):
-        raise ExportRefused("nodes: expected every BatchNormalization to be folded, got one that is left")
-    if left := {field for _, field in graph.notes(model)}:
-        raise ExportRefused(f"notes: expected none, got {', '.join(sorted(left))}")
+    left = sum(node.op_type == "BatchNormalization" for node in graph.nodes(model.graph))
+    if left > batch_norms:
+        raise ExportRefused(
+            f"nodes: expected at most {batch_norms} BatchNormalization, for the others fold, got {left}"
+        )
+    if kept := {field for _, field in graph.notes(model)}:
+        raise ExportRefused(f"notes: expected none, got {', '.join(sorted(kept))}")
 
 
 def require_tensors(declared: Any, spec: TensorSpec) -> None:

@@ -137,9 +137,11 @@ def test_a_second_output_is_refused() -> None:
         require_exported(model, INPUT, OUTPUT)
 
 
-def test_a_batch_norm_is_refused() -> None:
+def test_a_batch_norm_is_refused_unless_the_net_has_it_left() -> None:
+    normed = small("y = BatchNormalization (x, one, one, one, one)")
     with pytest.raises(ExportRefused, match="BatchNormalization"):
-        require_exported(small("y = BatchNormalization (x, one, one, one, one)"), INPUT, OUTPUT)
+        require_exported(normed, INPUT, OUTPUT)
+    require_exported(normed, INPUT, OUTPUT, batch_norms=1)
 
 
 def test_a_graph_that_is_not_valid_is_refused() -> None:

@@ -1,5 +1,7 @@
 """The fold: equal answers, every BatchNorm counted, and a refusal where it cannot be right."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,11 +9,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from app.contract.tensors import DataType, InputSpec, OutputSpec
 from training.compress import fuse as module
 from training.compress.evaluating import net_answers
+from training.compress.export import export
 from training.compress.fuse import fold, fuse
 from training.data.dataset import Split
-from training.errors import FoldRefused, ParityBroken
+from training.errors import ParityBroken
+from training.measure.answers import graph_answers, open_graph
 
 IMAGES = torch.rand(5, 3, 6, 6, generator=torch.Generator().manual_seed(1)).numpy()
 
@@ -49,11 +54,15 @@ def test_a_wrong_fold_is_found(monkeypatch: pytest.MonkeyPatch, net: nn.Module, 
         fuse(net, split.validation.inputs)
 
 
-def test_a_batch_norm_without_a_convolution_is_refused() -> None:
+def test_a_batch_norm_without_a_convolution_is_left_and_the_graph_has_it(tmp_path: Path) -> None:
     norms = (nn.BatchNorm2d(3), nn.BatchNorm2d(4), nn.BatchNorm2d(4))
-    net = learnt(nn.Sequential(norms[0], nn.Conv2d(3, 4, 3), nn.ReLU(), norms[1], norms[2]))
-    with pytest.raises(FoldRefused, match="got none before 0, 3, 4"):
-        fuse(net, IMAGES)
+    net = learnt(nn.Sequential(norms[0], nn.Conv2d(3, 4, 3), norms[1], nn.ReLU(), norms[2]))
+    fused = fuse(net, IMAGES)
+    assert (fused.batch_norms, fused.left) == (1, 2)
+    images = InputSpec(name="x", datatype=DataType.FP32, shape=(-1, *IMAGES.shape[1:]))
+    answers = OutputSpec(name="y", datatype=DataType.FP32, shape=(-1, *net(torch.from_numpy(IMAGES)).shape[1:]))
+    graph = open_graph(export(fused.net, images, answers, tmp_path))
+    np.testing.assert_allclose(graph_answers(graph, IMAGES), net_answers(net, IMAGES), rtol=1e-4, atol=1e-5)
 
 
 class ReadTwice(nn.Module):
@@ -83,9 +92,8 @@ class CalledTwice(nn.Module):
 
 @pytest.mark.parametrize("net", [ReadTwice(), CalledTwice()], ids=["read twice", "called twice"])
 def test_a_convolution_with_another_use_is_left_alone(net: nn.Module) -> None:
-    assert fold(learnt(net)).batch_norms == 0
-    with pytest.raises(FoldRefused, match="norm"):
-        fuse(net, IMAGES)
+    fused = fuse(learnt(net), IMAGES)
+    assert (fused.batch_norms, fused.left) == (0, 1)
 
 
 LINES = torch.rand(5, 3, 6, generator=torch.Generator().manual_seed(3)).numpy()
@@ -138,9 +146,8 @@ class Depends(nn.Module):
         return found
 
 
-def test_a_net_that_cannot_be_traced_is_refused_only_if_it_has_a_batch_norm() -> None:
-    with pytest.raises(FoldRefused, match=r"expected a forward that torch\.fx can trace, got: symbolically traced"):
-        fold(Depends(nn.BatchNorm2d(3)).eval())
-    net = Depends(nn.ReLU()).eval()
+@pytest.mark.parametrize(("layer", "left"), [(nn.BatchNorm2d(3), 1), (nn.ReLU(), 0)])
+def test_a_net_that_cannot_be_traced_is_left_as_it_is(layer: nn.Module, left: int) -> None:
+    net = Depends(layer).eval()
     fused = fuse(net, IMAGES)
-    assert (fused.net, fused.batch_norms) == (net, 0)
+    assert (fused.net, fused.batch_norms, fused.left) == (net, 0, left)
