@@ -203,11 +203,12 @@ def scored(shop: Workshop, net: nn.Module, found: Any, criterion: str) -> import
 
 
 def from_scratch(shop: Workshop, like: Path) -> Path:
-    """A baseline: a net of the same widths with new weights, trained for the course's epochs and the recovery's.
+    """A baseline: a net of the same widths with new weights, after the course that the whole net had.
 
-    A refusal where the weights of a net that came trained cannot be drawn anew.
+    "Scratch-E" of Z. Liu et al., Rethinking the Value of Network Pruning, arXiv:1810.05270, section 3. A refusal where
+    the weights of a net that came trained cannot be drawn anew.
     """
-    epochs = shop.subject.course.epochs + shop.plan.recovery_epochs
+    learning = shop.subject.course
 
     def make(folder: Path) -> None:
         try:
@@ -215,10 +216,9 @@ def from_scratch(shop: Workshop, like: Path) -> Path:
         except RemovalRefused as refused:
             refuse(folder, refused)
         else:
-            shop.save(shop.learn(net, recover.recovery(shop.subject.course, epochs), folder), folder, {})
+            shop.save(shop.learn(net, learning, folder), folder, {})
 
-    config = {"epochs": epochs, **shop.learning}
-    step = Step("scratch", config, [widths, checkpoint, *shop.sources], [like], epochs)
+    step = Step("scratch", shop.learning, [widths, checkpoint, *shop.sources], [like], learning.epochs)
     return shop.steps.take(step, make)
 
 
