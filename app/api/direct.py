@@ -8,6 +8,7 @@ from app.api.heads import HeadReader
 from app.api.inference import Call, Head
 from app.api.status import Answer
 
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 STAY, KEEP_ALIVE, CLOSE = b"", b"connection: keep-alive\r\n", b"connection: close\r\n"
 """What an answer says about the connection."""
 MAX_DISCARD = 64 << 10
@@ -24,7 +25,7 @@ class Direct(msgspec.Struct, eq=False):
     """When its body was."""
     connection: bytes = STAY
     expects_continue: bool = False
-    body: bytearray = msgspec.field(default_factory=bytearray)
+    body: bytes | bytearray = b""
     """As far as it has come, where it did not come with the head."""
     call: Call | None = None
 
@@ -33,7 +34,7 @@ class Direct(msgspec.Struct, eq=False):
         is_old = reader.version == b"1.0"  # closes unless asked, and knows no 100 Continue
         connection = (KEEP_ALIVE if is_old else STAY) if reader.persistent else CLOSE
         expects = not is_old and head.headers.get(b"expect", b"").lower() == b"100-continue"
-        return cls(head, received, connection=connection, expects_continue=expects)
+        return cls(head, received, connection=connection, expects_continue=expects, body=bytearray())
 
     def refuse(self, body: Body) -> None:
         """The body is not wanted: the connection stays where little of it is to come."""

@@ -8,6 +8,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from app.api.framing import HeadersTooLarge, TargetTooLong, Unreadable
 from app.api.inference import Head
+from app.api.recurring import Recurring
 from app.api.routes import JSON_LENGTH
 
 MAX_HEAD = 64 << 10
@@ -145,15 +146,5 @@ class KnownHead(NamedTuple):
     length: int
 
 
-class Heads(dict[bytes, KnownHead]):
-    """Known heads by their bytes, shared by the connections of a server: clients send the same ones over and over."""
-
-    MOST = 1024
-    LONGEST = 2 << 10
-
-    def keep(self, raw: bytes, head: Head, length: int) -> None:
-        if len(raw) > self.LONGEST or b"x-request-id" in head.headers:  # such a head comes once
-            return
-        if len(self) >= self.MOST:
-            self.clear()
-        self[raw] = KnownHead(head, length)
+class Heads(Recurring[bytes, KnownHead]):
+    """Known heads by their bytes, shared by the connections of a server."""

@@ -5,23 +5,22 @@ whole and has been answered. So answers leave in order, and what waits is bytes,
 framing.py cuts bodies, and a head that was read before is found by its bytes.
 """
 
-import math
 import time
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.api.connections import Common
-from app.api.direct import CLOSE, STAY, Direct, written
+from app.api.direct import CLOSE, CONTINUE, STAY, Direct, written
 from app.api.doorkeeper import NO_SNIFFING
 from app.api.framing import Body, Sized, TooLarge, TooManyConnections, TooSlow, Unreadable, body_of
-from app.api.heads import END_OF_HEAD, HeadReader
+from app.api.heads import END_OF_HEAD, HeadReader, KnownHead
+from app.api.standstill import Standstill
 from app.api.status import Answer
 
 HALF_CLOSED_SECONDS = 0.02  # an answer may take that long for a client that has closed its side
 UNTOLD = 0.0  # a clock that is read for every answer would be a hundredth of its time: `expire` reads it
 LINGER_SECONDS = 2.0  # a client may go on sending that long after its answer
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -32,13 +31,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._inference, self._heads, self._inbox, self._read_seconds, self._max_connections = common
         self._peer, self._common_headers = "", b""
         self._dated: list[tuple[bytes, bytes]] = []
-        self._unread, self._arrived = b"", 0.0  # what is not read yet, and when it came
+        self._unread, self._arrived, self._deadline = b"", 0.0, 0.0  # what is not read yet, and when it came
         self._reader: HeadReader | None = None
         self._body: Body | None = None
         self._direct: Direct | None = None
         self._idle = self._stepping = self._half_closed = self._draining = self._lingering = False
-        self._deadline = 0.0
-        self._unsent, self._unsent_since = math.inf, 0.0
+        self._standstill = Standstill(self._read_seconds)
 
     # What the transport says
 
@@ -57,13 +55,14 @@ class HttpProtocol(HttpToolsProtocol):
             end = data.find(END_OF_HEAD) + 4
             known = self._heads.get(data[:end])
             if known is not None and len(data) == end + known.length:
-                self._direct = Direct(known.head, now, now)
-                arrived = self._inbox.arrived
-                arrived.append((self, self._direct, data[end:]))
+                direct = self._direct = Direct(known.head, now, now)
                 if len(self.connections) == 1:
-                    self._inbox.empty()
-                elif len(arrived) == 1:
-                    self.loop.call_soon(self._inbox.empty)
+                    self.infer(direct, data[end:])
+                    return
+                inbox = self._inbox
+                if not inbox.arrived:
+                    self.loop.call_soon(inbox.empty)
+                inbox.arrived.append((self, direct, data[end:]))
                 return
         if not self._lingering:
             self._arrived = now
@@ -71,8 +70,8 @@ class HttpProtocol(HttpToolsProtocol):
             self._read()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn always ends the connection
-        """A client that has sent all may close its side. Most that do have left: it gets no more than a moment."""
-        self._half_closed = self._body is None and self._is_busy()
+        """A client that has sent all may close its side, but not over TLS. Most that do have left: it gets a moment."""
+        self._half_closed = self._body is None and self._is_busy() and self.transport.can_write_eof()
         if self._half_closed:
             self.loop.call_later(HALF_CLOSED_SECONDS, self.transport.close)
         return self._half_closed
@@ -89,7 +88,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._unsent = math.inf
+        self._standstill.end()
         self._read()
 
     # What the server says
@@ -105,7 +104,8 @@ class HttpProtocol(HttpToolsProtocol):
     def expire(self, now: float) -> None:
         """Ends the connection where it has waited too long for the client. To be called about once a second."""
         if self.flow.write_paused or self.transport.is_closing():
-            self._expire_unsent(now)
+            if self._standstill.lasts(self.transport.get_write_buffer_size(), now):
+                self.transport.abort()
         elif now < self._deadline or self.flow.read_paused or (self._body is None and self._is_busy()):
             return
         elif self._lingering:
@@ -116,14 +116,6 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             self._reject(TooSlow(f"request: expected the whole of it within {self._read_seconds:g} seconds"))
-
-    def _expire_unsent(self, now: float) -> None:
-        """A slow client may take its time over a large answer, but not stand still."""
-        unsent = self.transport.get_write_buffer_size()
-        if unsent < self._unsent:
-            self._unsent, self._unsent_since = unsent, now
-        elif now - self._unsent_since > self._read_seconds:
-            self.transport.abort()
 
     # Reading
 
@@ -201,7 +193,7 @@ class HttpProtocol(HttpToolsProtocol):
             if not body.whole and not self._unread:
                 self.transport.write(CONTINUE)
         elif direct.connection == STAY and isinstance(body, Sized) and b"content-length" in direct.head.headers:
-            self._heads.keep(raw, direct.head, body.left)
+            self._heads.keep(raw, len(raw), KnownHead(direct.head, body.left))
 
     def _begin_cycle(self, reader: HeadReader, url: bytes, body: Body) -> None:
         """Leaves a request to uvicorn and the application."""
@@ -241,7 +233,16 @@ class HttpProtocol(HttpToolsProtocol):
         """Handles a request that has come whole, unless its client has gone since."""
         if direct is not self._direct:
             return
-        direct.call = self._inference.handle(direct.head, body, direct.received, direct.read, self._peer, self._answer)
+        inference = self._inference
+        try:
+            direct.call = inference.handle(direct.head, body, direct.received, direct.read, self._peer, self._answer)
+        except Exception as fault:  # boundary: requests of other connections are handled behind it
+            direct.connection = CLOSE
+            if direct is self._direct:
+                self._answer(inference.failed(direct.head, fault))
+            else:
+                self.logger.error("fault while a request was answered", exc_info=fault)
+                self.transport.abort()
 
     def _answer(self, answer: Answer) -> None:
         """Answers the inference request that is under way."""
@@ -292,8 +293,7 @@ class HttpProtocol(HttpToolsProtocol):
         if not still_sending or self._half_closed or self._draining:
             self.transport.close()
             return
-        self._lingering = True
-        self._reader, self._body, self._unread = None, None, b""
+        self._lingering, self._reader, self._body, self._unread = True, None, None, b""
         self._deadline = time.monotonic() + LINGER_SECONDS
         self.flow.resume_reading()
         if self.transport.can_write_eof():

@@ -111,6 +111,10 @@ class Inference:
         self._requests.failed("", "", fault.code, 0.0)
         return answer_to(fault)
 
+    def failed(self, head: Head, fault: Exception) -> Answer:
+        """The answer to a request on which this server's own code failed."""
+        return self._refusal(head, BonsaiError.of(fault))
+
     def handle(self, head: Head, body: bytes, received: float, read: float, peer: str, respond: Respond) -> Call:
         """Infers. `respond` is called exactly once: at once, or later on the same thread; never after `cancel`.
 

@@ -1,6 +1,7 @@
 """One table: error code -> HTTP status, and the answer that carries an error."""
 
 import math
+import re
 
 import msgspec
 import orjson
@@ -34,6 +35,9 @@ STATUS: dict[str, int] = {
 }
 
 
+_LINE = re.compile(rb"([^:]+): ([^\r]*)\r\n")
+
+
 class MethodNotAllowed(BonsaiError):
     """Another method than POST at an inference path."""
 
@@ -50,8 +54,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     def header_list(self) -> list[tuple[bytes, bytes]]:
         """The headers as ASGI has them."""
-        lines = self.headers.split(b"\r\n")[:-1]
-        return [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
+        return _LINE.findall(self.headers)
 
 
 def error_answer(status: int, message: str, headers: bytes = b"") -> Answer:

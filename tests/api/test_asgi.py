@@ -2,10 +2,12 @@
 
 import asyncio
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from app.api.asgi import Application, InferenceDoor
+from app.api.inference import Call
 from tests.api.world import BODY, LIMIT, World, answered, chunk, exchange
 
 
@@ -35,8 +37,9 @@ def test_a_body_in_pieces_is_joined(pieces: list[bytes]) -> None:
     assert len(world.dataplane.requests) == 1
 
 
-def test_a_message_without_a_body_is_an_empty_body() -> None:
-    assert sent_status(asyncio.run(exchange(door(World()), {"type": "http.request"}))) == 400
+@pytest.mark.parametrize("more", [{}, {"more_body": False}], ids=repr)
+def test_a_message_without_a_body_is_an_empty_body(more: dict[str, bool]) -> None:
+    assert sent_status(asyncio.run(exchange(door(World()), {"type": "http.request", **more}))) == 400
 
 
 def test_a_body_as_long_as_the_limit_is_read() -> None:
@@ -167,6 +170,59 @@ def test_everything_else_goes_to_the_application_untouched(scope: dict[str, Any]
     given = ({"type": "http", "method": "GET", "headers": [], **scope}, object(), object())
     asyncio.run(door(World(), application)(*given))  # type: ignore[arg-type]
     assert passed == [given]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [[b"content-type", b"application/json"]],
+        ([b"content-type", b"application/json"],),
+        [(b"content-type", b"application/json")],
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("once", [False, True])
+def test_headers_may_come_in_any_form_that_the_specification_allows(headers: Any, once: bool) -> None:
+    """An iterable of iterables of two, such as lists of lists, or what can be read but once."""
+    served = door(World(), seeing := Seeing())
+    for _ in range(3):
+        given = iter(headers) if once else headers
+        assert sent_status(asyncio.run(exchange(served, chunk(BODY), headers=given))) == 200
+    given = iter(headers) if once else headers
+    asyncio.run(exchange(served, path="/livez", headers=given))
+    assert seeing.headers == [(b"content-type", b"application/json")]
+
+
+class Seeing:
+    """An application that reads its headers."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.headers = [tuple(pair) for pair in scope["headers"]]
+
+
+def test_a_known_head_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    served = door(world)
+    for _ in range(2):
+        assert sent_status(asyncio.run(exchange(served, chunk(BODY)))) == 200
+    monkeypatch.setattr(world.inference, "read_head", None)
+    assert sent_status(asyncio.run(exchange(served, chunk(BODY)))) == 200
+
+
+@pytest.mark.parametrize("headers", [[(b"x-long", b"x" * 2100)], [(b"x", b"")] * 420], ids=["long", "many"])
+def test_a_head_of_many_bytes_is_read_each_time(headers: Any) -> None:
+    world = World()
+    served = door(world)
+    read = Mock(wraps=world.inference.read_head)
+    world.inference.read_head = read  # type: ignore[method-assign]
+    for _ in range(3):
+        assert sent_status(asyncio.run(exchange(served, chunk(BODY), headers=headers))) == 200
+    assert read.call_count == 3
+
+
+def test_an_answered_request_is_not_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Call, "cancel", None)
+    assert sent_status(asyncio.run(exchange(door(World()), chunk(BODY)))) == 200
 
 
 def test_of_a_header_sent_twice_one_counts() -> None:
