@@ -42,34 +42,31 @@ class DataPlane:
     def infer(self, request: InferRequest, reply: Reply) -> Pending | None:
         """Admits, resolves, validates and submits a request. `reply` is called with the answer or the error: at once,
         or later on the same thread. None is given where it has been called already."""
-        try:
-            taken = self._take_in(request, reply)
-        except Exception as fault:  # noqa: BLE001 - boundary: whatever went wrong, the request is answered
-            taken = BonsaiError.of(fault)
-        if isinstance(taken, (Share, BonsaiError)):
-            reply(taken)
-            return None
-        return taken
-
-    def _take_in(self, request: InferRequest, reply: Reply) -> Share | Pending | BonsaiError:
-        """The answer where there is one at once; else the request as it is on its way."""
         timings = request.timings
-        if self._drains_since is not None and timings.received > self._drains_since:
-            raise Draining("the server is stopping")
-        model = self._repository.acquire(request.model, request.version)
-        request.served = model.served
-        signature = model.served.signature
-        inputs = request.read_inputs(signature)
-        rows = validate(signature, inputs)
-        if request.outputs is not None:
-            _check_requested(request.outputs, signature)
-        timings.decoded = self.clock()
-        if rows == 0 and signature.batch_axis is not None:
+        try:
+            if self._drains_since is not None and timings.received > self._drains_since:
+                raise Draining("the server is stopping")
+            model = self._repository.acquire(request.model, request.version)
+            request.served = model.served
+            signature = model.served.signature
+            inputs = request.read_inputs(signature)
+            rows = validate(signature, inputs)
+            if request.outputs is not None:
+                _check_requested(request.outputs, signature)
+            timings.decoded = self.clock()
+            if rows:
+                timeout = request.timeout if request.timeout is not None else model.slo_seconds
+                deadline = None
+                if timeout is not None:
+                    deadline = timings.received + timeout - min(WAY_PART * timeout, WAY_SECONDS)
+                return model.submit(request, inputs, rows, deadline, reply)
             timings.started = timings.joined = timings.computed = timings.decoded
-            return Share(Outputs(empty_outputs(signature)))
-        timeout = request.timeout if request.timeout is not None else model.slo_seconds
-        deadline = None if timeout is None else timings.received + timeout - min(WAY_PART * timeout, WAY_SECONDS)
-        return model.submit(request, inputs, rows, deadline, reply)
+            outcome = Share(Outputs(empty_outputs(signature)))
+        except Exception as fault:  # noqa: BLE001 - boundary: whatever went wrong, the request is answered
+            reply(BonsaiError.of(fault))
+            return None
+        reply(outcome)
+        return None
 
 
 def validate(signature: Signature, inputs: Inputs) -> int:

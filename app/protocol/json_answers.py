@@ -12,6 +12,8 @@ from app.errors import NotRepresentable
 from app.protocol.messages import Array, Share
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+_NULL = b"null"
+"""So orjson writes NaN and infinities, and no other number."""
 
 
 def encode(document: Any) -> bytes:
@@ -23,7 +25,7 @@ def nested(share: Share, name: str) -> bytes:
     """A request's part of an output as a nested list. Raises NotRepresentable for NaN and infinities."""
     text: RunText | None = share.outputs.written.get(name)
     if text is None:
-        if not _can_be_cut(share, name):
+        if not _is_shared(share, name):
             return _whole(share.array(name), name)
         text = share.outputs.written[name] = RunText(share.outputs.arrays[name])
     return text.part(share, name)
@@ -33,18 +35,19 @@ def flat(share: Share, name: str) -> bytes:
     """A request's part of an output as one list, row-major. Raises NotRepresentable."""
     text: RunText | None = share.outputs.written.get((name, "flat"))
     if text is None:
-        if not _can_be_cut(share, name):
+        if not _is_shared(share, name):
             return _whole(share.array(name).reshape(-1), name)
         array = share.outputs.arrays[name]
         text = share.outputs.written[name, "flat"] = RunText(array.reshape(len(array), -1), (b"[", b",", b"]"))
     return text.part(share, name)
 
 
-def _can_be_cut(share: Share, name: str) -> bool:
-    """Whether the text of a run's output falls into rows that its requests share."""
+def _is_shared(share: Share, name: str) -> bool:
+    """Whether a run's output has rows of other requests too, and its text falls into rows."""
     array = share.outputs.arrays[name]
-    is_shared = share.stop is not None and name not in share.outputs.lengths
-    return is_shared and array.size > 0 and array.dtype.kind not in "OV"
+    if share.stop is None or share.stop - share.start == len(array) or name in share.outputs.lengths:
+        return False
+    return array.size > 0 and array.dtype.kind not in "OV"
 
 
 class RunText:
@@ -64,7 +67,7 @@ class RunText:
     def part(self, share: Share, name: str) -> bytes:
         """The list of a request's rows. Raises NotRepresentable."""
         text = self._between.join(self._rows[share.start : share.stop])
-        if b"null" in text:  # so orjson writes NaN and infinities, and no other number
+        if _NULL in text:
             raise _not_representable(name)
         return self._open + text + self._close
 
@@ -73,10 +76,11 @@ def _whole(array: Array, name: str) -> bytes:
     kind = array.dtype.kind
     if kind == "V":
         raise NotRepresentable(f"output '{name}' is BF16, which JSON cannot carry; .npy and binary tensors can")
-    if kind == "f" and not np.isfinite(array).all():
-        raise _not_representable(name)
     # orjson takes neither strings nor scalars
-    return encode(array.tolist() if kind == "O" or array.ndim == 0 else np.ascontiguousarray(array))
+    text = encode(array.tolist() if kind == "O" or array.ndim == 0 else np.ascontiguousarray(array))
+    if kind == "f" and _NULL in text:
+        raise _not_representable(name)
+    return text
 
 
 def _not_representable(name: str) -> NotRepresentable:

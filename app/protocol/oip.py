@@ -229,7 +229,9 @@ def _flag(parameters: Parameters, name: str, default: bool, field: str) -> bool:
 
 def _timeout(parameters: Parameters) -> float | None:
     """The protocol's `timeout`: microseconds, 0 for none."""
-    microseconds = parameters.get("timeout", 0)
+    microseconds = parameters.get("timeout")
+    if microseconds is None:
+        return None
     whole = isinstance(microseconds, int) and not isinstance(microseconds, bool)
     if not whole or not 0 <= int(microseconds) <= LONGEST_TIMEOUT:
         expected = f"microseconds as an integer from 0 to {LONGEST_TIMEOUT}"
@@ -248,8 +250,8 @@ def _priority(parameters: Parameters) -> int:
 
 
 def _refuse_reserved(parameters: Parameters, reserved: tuple[str, ...], field: str) -> None:
-    for name in reserved:
-        if name in parameters and parameters[name] is not False:
+    for name, value in parameters.items():
+        if name in reserved and value is not False:
             raise InvalidInput(f"{field}.{name}: expected no parameter that this server does not support, got one")
 
 

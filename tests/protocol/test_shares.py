@@ -152,3 +152,12 @@ def test_a_run_that_belongs_to_one_request_may_have_any_shape() -> None:
     share = Share(Outputs({"y": np.array(7, np.float32)}))
     assert (share.array("y").tolist(), share.shape("y")) == (7, [])
     assert read(native.encode, share, signature("FP32", ())) == {"y": 7}
+
+
+@pytest.mark.parametrize("encode", [json_answers.nested, json_answers.flat], ids=["nested", "flat"])
+def test_a_run_of_one_request_is_not_cut(encode: Any) -> None:
+    run = Outputs({"y": np.ones((2, 3), np.float32)})
+    assert json.loads(encode(Share(run, 0, 2), "y"))
+    assert not run.written
+    assert json.loads(encode(Share(run, 0, 1), "y"))
+    assert run.written
