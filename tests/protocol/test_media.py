@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.contract.tensors import InputSpec
@@ -28,6 +28,7 @@ def rows(document: object, of: InputSpec) -> Array:
     return column
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=20), max_size=5))
 def test_images_come_in_base64(images: list[bytes]) -> None:
     column = rows([base64.b64encode(image).decode() for image in images], spec("image"))
