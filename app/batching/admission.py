@@ -34,23 +34,26 @@ class Admission:
         refusal = Overloaded(
             f"the queue is full: {waiting} rows wait, {most} may",
             reason="queue_full",
-            retry_after=_retry_after(self.backlog(limits, instances)),
+            retry_after=_retry_after(self.backlog(entry.key, limits, instances)),
         )
         displaced = self._waiting.queue.displaced_by(entry, most)
         if not displaced:
             raise refusal
         return displaced, refusal
 
-    def backlog(self, limits: Limits, instances: int) -> float:
-        """Seconds until what waits now has been worked off."""
-        return self._wait(instances) + self._work(self._waiting.rows, None, limits, instances)
+    def backlog(self, key: Hashable, limits: Limits, instances: int) -> float:
+        """Seconds until what waits now has been worked off, if all of it takes what runs of this key take of late."""
+        return self._wait(instances) + self._work(self._waiting.rows, key, limits, instances)
 
     def _check_deadline(self, entry: Entry, left: float, limits: Limits, instances: int) -> None:
-        wait = self._wait(instances)
-        work = self._work(self._waiting.ahead(entry), entry.key, limits, instances)
-        finish = wait + work + self._runs.longest(entry)
-        if finish > left > 0:  # one that has passed is answered as such
-            backlog = wait + self._work(self._waiting.rows, None, limits, instances)
+        longest = self._runs.longest(entry)
+        backlog = self.backlog(entry.key, limits, instances)
+        if left <= 0 or backlog + longest <= left:  # one that has passed is answered as such
+            return
+        self._waiting.pour()
+        ahead = self._waiting.queue.ahead(entry, self._clock())
+        finish = self._wait(instances) + self._work(ahead, entry.key, limits, instances) + longest
+        if finish > left:
             raise Overloaded(
                 f"the answer would take {finish * 1000:.0f} ms, the deadline is in {left * 1000:.0f} ms",
                 reason="deadline",

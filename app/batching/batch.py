@@ -153,7 +153,7 @@ class _Join:
 class Batch:
     """Entries of one key that run together."""
 
-    __slots__ = ("_parts", "entries", "halt", "key", "rows", "slots", "started")
+    __slots__ = ("_parts", "entries", "halt", "key", "left", "rows", "slots", "started")
 
     def __init__(self, entries: list[Entry], slots: int = 1) -> None:
         self.entries = entries
@@ -161,6 +161,8 @@ class Batch:
         self.key = entries[0].key
         self.slots = slots
         """Instances that its run takes: all of them for a wide run, with nothing beside it."""
+        self.left = 0
+        """Entries that nobody waits for any more since it runs."""
         self.started = 0.0
         self.halt = Halt()
         self._parts = [entry.inputs for entry in entries]
@@ -175,28 +177,36 @@ class Batch:
 
         An entry without a key is run as it is, and may be answered with any shape.
         """
-        is_padded = padding is not None and isinstance(self.key, Bucket)
+        padded = padding if isinstance(self.key, Bucket) else None
         if len(self._parts) == 1:
             inputs = self._parts[0]
-        elif padding is not None and is_padded:
-            inputs = padding.join(self._parts, self.length)
-        else:
+        elif padded is None:
             inputs = joined(self._parts)
+        else:
+            inputs = padded.join(self._parts, self.length)
         began = clock()
         arrays = run(inputs, self.halt)
-        if self.key is None:
-            return Outputs(arrays, began)
-        for name, array in arrays.items():
-            if array.ndim == 0 or len(array) != self.rows:
-                raise ExecutionFailed(f"output '{name}' has other rows than the batch of {self.rows}")
-        return Outputs(arrays, began, padding.outputs if padding is not None and is_padded else NO_LENGTHS)
+        if self.key is not None:
+            for name, array in arrays.items():
+                if array.ndim == 0 or len(array) != self.rows:
+                    raise ExecutionFailed(f"output '{name}' has other rows than the batch of {self.rows}")
+        return Outputs(arrays, began, NO_LENGTHS if padded is None else padded.outputs)
+
+    @property
+    def is_for_nobody(self) -> bool:
+        return self.left == len(self.entries)
 
     def leave(self) -> str:
         """An entry is not waited for any more while the batch runs; a run for nobody is halted. The stage's name."""
-        if not all(entry.done for entry in self.entries):
+        self.left += 1
+        if not self.is_for_nobody:
             return "batch"
         self.halt.ask()
         return "run"
+
+    def wanted(self) -> list[Entry]:
+        """The entries that somebody waits for."""
+        return [entry for entry in self.entries if not entry.done]
 
     def halves(self) -> "tuple[Batch, Batch]":
         middle = len(self.entries) // 2

@@ -7,15 +7,15 @@ a virtual clock.
 """
 
 import logging
-import math
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 
 from app.batching.admission import Admission
 from app.batching.batch import NOTHING, STAGES, Batch, Entry, Outcome
 from app.batching.deadlines import Deadlines
+from app.batching.delay import Delay
 from app.batching.padding import Bucket
+from app.batching.retries import Retries
 from app.batching.room import Room, most_rows
 from app.batching.runs import Executor, Result, Runs, Scheduler
 from app.batching.turns import Turns
@@ -27,10 +27,6 @@ from app.telemetry.load import Load
 from app.telemetry.metrics import ModelMetrics
 
 logger = logging.getLogger("bonsai.batching")
-
-
-TIMER_SECONDS = 0.001
-"""How much too early an event loop's timer may ring."""
 
 
 class DynamicBatcher:
@@ -50,20 +46,18 @@ class DynamicBatcher:
         self._instances = instances
         self._runs = runs
         self._clock = clock
-        self._scheduler = scheduler
         self._metrics = metrics
         self._waiting = Waiting(clock)
-        self._retries: deque[Batch] = deque()
+        self._retries = Retries(self._expire)
         self._running: set[Batch] = set()
         self._admission = Admission(self._waiting, self._running, runs, clock)
         self._slots = 0  # instances that they take
         self._in_flight = 0
         self._deadlines = Deadlines(scheduler, clock, self._expire)
-        self._turns = Turns(scheduler, self._waiting, limits.max_batch_rows, self._dispatch)
+        self._delay = Delay(scheduler, clock, self._dispatch)
+        self._turns = Turns(scheduler, self._waiting, self._enough, self._dispatch)
         self._is_dispatching = False
-        self._collects_until = 0.0
-        """Until when the deployment's delay lasts; 0.0 while nothing is delayed."""
-        metrics.watch(lambda: Load(self._waiting.rows, self._waiting.entries, self._in_flight))
+        metrics.watch(self._load)
 
     @property
     def idle(self) -> bool:
@@ -74,14 +68,13 @@ class DynamicBatcher:
         """Changes the limits and the instances; what waits is bound by them from now on."""
         self._limits = limits
         self._instances = instances
-        self._turns.enough = limits.max_batch_rows
-        self._collects_until = 0.0
+        self._delay.reset()
         if not self.idle:
-            self._turns.ask()
+            self._turns.ask(self._waiting.entries)
 
     def submit(self, entry: Entry) -> None:
         """Queues an entry. Raises TooLarge or Overloaded; afterwards the entry is answered exactly once."""
-        self._admit(entry)
+        displaced = self._admit(entry)
         self._in_flight += 1
         entry.batcher = self
         is_free = self._slots < self._instances.count
@@ -95,6 +88,8 @@ class DynamicBatcher:
             self._collect(entry)
         elif is_free:
             self._turns.ask()
+        if displaced is not None:  # told at last: who is told may send the next request, and their room is taken
+            self._refuse(*displaced)
 
     def cancel(self, entry: Entry) -> None:
         """Nobody waits for the entry any more: it is not run if it waits, and a run for nobody is ended."""
@@ -102,44 +97,53 @@ class DynamicBatcher:
             self._in_flight -= 1
             self._metrics.cancelled(self._withdraw(entry))
 
-    def backlog(self) -> float:
-        """Seconds until what waits now has been worked off, by what runs take of late."""
-        return self._admission.backlog(self._limits, self._instances.count)
-
-    def _admit(self, entry: Entry) -> None:
-        """Raises TooLarge or Overloaded."""
+    def _admit(self, entry: Entry) -> tuple[list[Entry], Overloaded] | None:
+        """Who has left for the entry, and what they are still to be told. Raises TooLarge or Overloaded."""
         has_room = self._waiting.rows + entry.rows <= self._limits.max_queue_rows
         if has_room and entry.deadline is None:
-            return
+            return None
         instances = self._instances.count
         try:
             self._admission.check(entry, self._limits, instances)
             if has_room:
-                return
+                return None
             displaced, refusal = self._admission.displace(entry, self._limits, instances)
         except Overloaded as refused:
             self._metrics.rejected(refused.reason)
             raise
         for other in displaced:
+            self._waiting.remove(other)
+        return displaced, refusal
+
+    def _refuse(self, displaced: list[Entry], refusal: Overloaded) -> None:
+        for other in displaced:
             if not other.done:  # it may be part of a request that has just been refused with another part
                 self._metrics.rejected(refusal.reason)
-                self._waiting.remove(other)
                 self._reply(other, refusal)
 
     def _collect(self, entry: Entry) -> None:
         """A batch is formed when the deployment's delay ends, or at once where it is full or its deadlines forbid to
         wait."""
-        now = self._clock()
-        if not self._collects_until:
-            self._collects_until = now + self._limits.max_queue_delay_ms / 1000
-            self._scheduler.call_at(self._collects_until, self._dispatch)
-        is_full = self._waiting.rows >= self._limits.max_batch_rows
-        if is_full or (entry.deadline or math.inf) - self._runs.longest(entry) <= self._collects_until:
-            self._collects_until = now
-            self._turns.ask()
+        delay = self._delay
+        delay.begin(self._limits.max_queue_delay_ms / 1000)
+        if self._waiting.rows >= self._limits.max_batch_rows:
+            delay.end("idle")
+        elif entry.deadline is not None and entry.deadline - self._runs.longest(entry) <= delay.until:
+            delay.end("deadline")
+        else:
+            return
+        self._turns.ask()
 
-    def _is_collecting(self) -> bool:
-        return self._collects_until - TIMER_SECONDS > self._clock()
+    def _enough(self) -> int:
+        """Rows that the free instances take at once: more would not make their batches larger."""
+        key = self._waiting.key
+        best = self._runs.costs.of(key).best_rows(most_rows(key, self._limits))
+        return best * (self._instances.count - self._slots)
+
+    def _load(self) -> Load:
+        again = self._retries.waiting()
+        rows = self._waiting.rows + sum(entry.rows for entry in again)
+        return Load(rows, self._waiting.entries + len(again), self._in_flight)
 
     def _dispatch(self) -> None:
         """Fills the instances that are free.
@@ -147,40 +151,45 @@ class DynamicBatcher:
         What is left after an instance has run at once waits for the next turn: a long queue must not keep the loop from
         its sockets.
         """
+        count = self._instances.count
         self._is_dispatching = True
-        for _ in range(self._instances.count - self._slots):
-            if self._slots >= self._instances.count or (batch := self._next()) is None:
-                break
-            self._start(batch)
-        self._is_dispatching = False
-        if self._slots < self._instances.count and self._has_work():
-            self._turns.ask()
+        try:
+            for _ in range(count - self._slots):
+                if self._slots >= count or (batch := self._next()) is None:
+                    break
+                self._start(batch)
+        finally:
+            self._is_dispatching = False
+        if self._slots < count and self._has_work():
+            self._turns.ask(self._waiting.entries)
 
     def _has_work(self) -> bool:
-        return bool(self._retries or (self._waiting.rows and not (self._collects_until and self._is_collecting())))
+        return bool(self._retries or (self._waiting.rows and not (self._delay.until and self._delay.is_on)))
 
     def _next(self) -> Batch | None:
         """The next batch to run; what should not run any more is answered on the way."""
         now = self._clock()
-        while self._retries:
-            if batch := self._again(self._retries.popleft(), now):
-                return batch
+        if self._retries and (half := self._retries.take(now)) is not None:
+            return half
         free = self._instances.count - self._slots
         room = Room(self._runs.costs, self._limits, self._waiting.rows, free, now)
         while self._has_work():
-            if entries := self._take(room, now):
-                self._metrics.dispatched(self._reason(room))
-                return self._batch(entries)
-        if not self._waiting.rows:
-            self._collects_until = 0.0
+            if entries := self._waiting.take_fresh(room) or self._take(room, now):
+                batch = self._batch(entries)
+                self._metrics.dispatched(self._reason(batch, room))
+                return batch
+        if self._delay.until and not self._waiting.rows:
+            self._delay.reset()
         return None
 
-    def _reason(self, room: Room) -> str:
+    def _reason(self, batch: Batch, room: Room) -> str:
         """What ended the wait of a batch that has just been taken."""
-        if room.cut or self._waiting.rows:
-            return room.cut or "full"
-        delayed, self._collects_until = self._collects_until, 0.0
-        return "delay" if delayed else "idle"
+        if self._waiting.rows:
+            return "deadline" if room.is_cut(batch.entries) else "full"
+        reason = self._delay.reason
+        if self._delay.until:
+            self._delay.reset()
+        return reason if batch.rows < most_rows(batch.key, self._limits) else "full"
 
     def _batch(self, entries: list[Entry]) -> Batch:
         count = self._instances.count
@@ -197,14 +206,6 @@ class DynamicBatcher:
         # A waiter that has just been answered may have cancelled others.
         return [entry for entry in entries if not entry.done] if expired else entries
 
-    def _again(self, half: Batch, now: float) -> Batch | None:
-        """What is still to be run of half a failed batch."""
-        for entry in half.entries:
-            if entry.is_expired(now):
-                self._expire(entry)
-        wanted = [entry for entry in half.entries if not entry.done]
-        return Batch(wanted) if wanted else None
-
     def _start(self, batch: Batch) -> None:
         batch.started = self._clock()
         self._slots += batch.slots
@@ -220,7 +221,7 @@ class DynamicBatcher:
     def _finish(self, batch: Batch, result: Result) -> None:
         self._end(batch)
         if isinstance(result, BaseException):
-            if all(entry.done for entry in batch.entries):
+            if batch.is_for_nobody:
                 self._runs.observe_halted(batch, self._clock() - batch.started)
             self._fail(batch, result)
         else:
@@ -231,7 +232,8 @@ class DynamicBatcher:
     def _end(self, batch: Batch) -> None:
         self._running.remove(batch)
         self._slots -= batch.slots
-        self._metrics.discarded(sum([entry.done for entry in batch.entries]))
+        if batch.left:
+            self._metrics.discarded(batch.left)
 
     def _answer(self, batch: Batch, outputs: Outputs) -> None:
         now = self._clock()
@@ -252,9 +254,8 @@ class DynamicBatcher:
                 self._tell(entry, Share(outputs, start, None if batch.key is None else stop, entry.length))
 
     def _fail(self, batch: Batch, error: BaseException) -> None:
-        """Bisects: the halves run again, so that only the culprit gets the error."""
         if len(batch.entries) > 1:
-            self._retries.extend(batch.halves())
+            self._retries.add(batch)
             return
         if not isinstance(error, BonsaiError):
             failure = ExecutionFailed("the model failed on this input")

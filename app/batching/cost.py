@@ -1,6 +1,6 @@
 """What a run costs: seconds by shape key and rows, measured at warm-up and refined by every run."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Hashable, Sequence
 
 QUANTILE = 0.95
@@ -16,6 +16,10 @@ LEARN_SECONDS = 0.001
 MOST_SKIPPED = 32
 LARGEST_KEYS = 256
 """Shape keys with a table of their own; clients choose shapes, so that there may be any number."""
+
+APART = 1.25
+"""A size that was not measured is told from the largest or the smallest where it is this many times as large or small:
+clients choose sizes too, and a run in between says enough."""
 
 Measured = Sequence[tuple[int, float]]
 """Rows, in rising order, and the seconds of a run of so many."""
@@ -33,7 +37,8 @@ class CostTable:
         self._high = list(self._usual)
         self._is_measured = bool(measured)
         self._seen = 0
-        self._skips = 0
+        self.skips = 0
+        """Runs that need not be learned from."""
         self._best = (0, 0, 0, 0)
 
     def scaled(self, rows: int, seconds: float) -> "CostTable":
@@ -46,13 +51,10 @@ class CostTable:
         return CostTable(scaled, self._is_complete)
 
     def observe(self, rows: int, seconds: float) -> None:
-        """Learns from a run; of short ones, from one in so many."""
-        if self._skips:
-            self._skips -= 1
-            return
+        """Learns from a run."""
         self._refine(rows, seconds)
         if self._seen >= FIRST_RUNS:
-            self._skips = int(min(MOST_SKIPPED, LEARN_SECONDS / max(seconds, 1e-9)))
+            self.skips = int(min(MOST_SKIPPED, LEARN_SECONDS / max(seconds, 1e-9)))
 
     def _refine(self, rows: int, seconds: float) -> None:
         """Refines the sizes around `rows`, and half as much all others: what slows one size down slows down all, and a
@@ -62,7 +64,7 @@ class CostTable:
         than any other run.
         """
         above = bisect_left(self._sizes, rows)
-        if not self._sizes or rows > self._sizes[-1] or rows < self._sizes[0]:
+        if not self._sizes or rows >= APART * self._sizes[-1] or APART * rows <= self._sizes[0]:
             self._sizes.insert(above, rows)
             self._usual.insert(above, seconds)
             self._high.insert(above, seconds)
@@ -73,7 +75,7 @@ class CostTable:
             return
         usual = STEP * (0.5 if seconds > _at(rows, self._sizes, self._usual) else -0.5)
         high = STEP * (QUANTILE if seconds > _at(rows, self._sizes, self._high) else QUANTILE - 1)
-        below = above if self._sizes[above] == rows else above - 1
+        below = bisect_right(self._sizes, rows) - 1
         for index in range(len(self._sizes)):
             share = 1.0 if below <= index <= above else 0.5
             self._usual[index] *= (1 + usual) ** share
@@ -135,13 +137,23 @@ class Costs:
         return self._tables.get(key, self._sample)
 
     def observe(self, key: Hashable, rows: int, seconds: float) -> None:
+        """Learns from a run; of short ones, from one in so many."""
         table = self._tables.get(key)
+        if table is not None and table.skips:
+            table.skips -= 1
+        else:
+            self._learn(key, rows, seconds)
+
+    def _learn(self, key: Hashable, rows: int, seconds: float) -> None:
+        """The table that was learned from least recently is the first, and the one to go."""
+        table = self._tables.pop(key, None)
         if table is not None:
             table.observe(rows, seconds)
-        elif len(self._tables) < LARGEST_KEYS:
-            self._tables[key] = self._sample.scaled(rows, seconds)
         else:
-            self._sample.observe(rows, seconds)
+            table = self._sample.scaled(rows, seconds)
+            if len(self._tables) == LARGEST_KEYS:
+                del self._tables[next(iter(self._tables))]
+        self._tables[key] = table
 
 
 def _at(rows: int, sizes: list[int], seconds: list[float]) -> float:

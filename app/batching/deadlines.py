@@ -3,31 +3,24 @@
 import heapq
 import itertools
 from collections.abc import Callable
-from functools import partial
-from typing import Protocol
 
+from app.batching.alarm import Alarm
 from app.batching.batch import Entry
+from app.batching.runs import Scheduler
 
 FEW = 1024
-
-
-class Timer(Protocol):
-    """The event loop's part."""
-
-    def call_at(self, when: float, callback: Callable[[], None], /) -> object: ...
 
 
 class Deadlines:
     """Calls `passed` for every entry that is not done when its deadline comes."""
 
-    def __init__(self, timer: Timer, clock: Callable[[], float], passed: Callable[[Entry], None]) -> None:
-        self._timer = timer
+    def __init__(self, scheduler: Scheduler, clock: Callable[[], float], passed: Callable[[Entry], None]) -> None:
         self._clock = clock
         self._passed = passed
         self._numbers = itertools.count()
         self._heap: list[tuple[float, int, Entry]] = []
         self._most = FEW
-        self._armed: set[float] = set()
+        self._alarm = Alarm(scheduler, self._ring)
 
     def watch(self, entry: Entry, deadline: float) -> None:
         heapq.heappush(self._heap, (deadline, next(self._numbers), entry))
@@ -39,14 +32,13 @@ class Deadlines:
 
     def _arm(self) -> None:
         """Sets the timer to the earliest deadline, unless it rings before that anyway."""
-        while self._heap and self._heap[0][2].done:
-            heapq.heappop(self._heap)
-        if self._heap and self._heap[0][0] < min(self._armed, default=float("inf")):
-            self._armed.add(self._heap[0][0])
-            self._timer.call_at(self._heap[0][0], partial(self._ring, self._heap[0][0]))
+        heap = self._heap
+        while heap and heap[0][2].done:
+            heapq.heappop(heap)
+        if heap and heap[0][0] < self._alarm.at:
+            self._alarm.set(heap[0][0])
 
-    def _ring(self, when: float) -> None:
-        self._armed.discard(when)
+    def _ring(self) -> None:
         now = self._clock()
         while self._heap and (self._heap[0][2].done or self._heap[0][0] <= now):
             _, _, entry = heapq.heappop(self._heap)

@@ -64,6 +64,8 @@ def _concatenated(columns: list[Column]) -> Column:
     arrays = [column for column in columns if not isinstance(column, list)]
     if not arrays:
         return [row for column in columns for row in column]
+    if len(arrays) == len(columns):
+        return np.concatenate(arrays)
     return np.concatenate([np.asarray(column, arrays[0].dtype) for column in columns])
 
 

@@ -14,6 +14,8 @@ PATIENCE_SECONDS = 60.0
 LIFT_SECONDS = 1.0
 """A request that has waited this long goes up one level: a stream of higher priority must not starve it either."""
 MOST_DEAD = 64
+SLOTS_A_SECOND = 16
+"""How finely a client's rows are counted by when they are due."""
 
 Room = Callable[[Hashable, float], int]
 """The rows that a batch of this key may have, the earliest of its deadlines given (infinity where there is none)."""
@@ -27,10 +29,12 @@ class _Client:
     The place of an entry that has left stays in its heap until it comes to the front.
     """
 
-    __slots__ = ("_front_of", "_fronts", "lanes", "rows")
+    __slots__ = ("_due", "_front_of", "_fronts", "lanes", "rows")
 
     def __init__(self) -> None:
         self.rows = 0
+        self._due: dict[int, int] = {}
+        """Rows by when they are due."""
         self.lanes: dict[Hashable, list[Place]] = {}
         self._fronts: list[tuple[float, int, Hashable]] = []
         """A heap of the lanes' first places; one that is no longer first is put right when it comes to the front."""
@@ -46,6 +50,19 @@ class _Client:
         if lane[0] is place:
             self._front_of[entry.lane] = arrival
             heapq.heappush(self._fronts, (due, arrival, entry.lane))
+
+    def count(self, due: float, rows: int) -> None:
+        """So many rows more, or less, are due then."""
+        slot = int(due * SLOTS_A_SECOND)
+        left = self._due.pop(slot, 0) + rows
+        if left:
+            self._due[slot] = left
+        self.rows += rows
+
+    def rows_until(self, due: float) -> int:
+        """Rows that are due until then, and some that are due a little later."""
+        last = int(due * SLOTS_A_SECOND)
+        return sum([rows for slot, rows in self._due.items() if slot <= last])
 
     def first(self, lane: Hashable) -> Entry | None:
         """The first entry of a lane that still waits."""
@@ -99,13 +116,14 @@ class _Level:
         if client is None:
             client = self.clients[entry.client] = _Client()
         client.put(place)
-        client.rows += entry.rows
+        client.count(place[0], entry.rows)
         self.rows += entry.rows
 
-    def leave(self, entry: Entry) -> None:
+    def leave(self, place: Place) -> None:
+        due, _, entry = place
         self.rows -= entry.rows
         client = self.clients[entry.client]
-        client.rows -= entry.rows
+        client.count(due, -entry.rows)
         if not client.rows:
             del self.clients[entry.client]
 
@@ -152,14 +170,15 @@ class Queue:
         if self._dead > MOST_DEAD + self.rows:
             self._bury()
 
-    def ahead(self, entry: Entry) -> int:
+    def ahead(self, entry: Entry, now: float) -> int:
         """Rows that would go before `entry` if it came now, at most: what waits at higher levels, and at its own level
-        what waits or, if that is less, what other clients' turns take until its own client's turn has come for it."""
+        what its own client has that is more urgent, and what others have or, if that is less, what their turns take
+        until its own client's turn has come for it."""
         higher = sum(self._levels[level].rows for level in range(PRIORITIES.start, entry.level))
         level = self._levels[entry.level]
         client = level.clients.get(entry.client)
-        own = 0 if client is None else client.rows
-        return higher + min(level.rows, (own + entry.rows) * max(1, len(level.clients)))
+        own, urgent = (0, 0) if client is None else (client.rows, client.rows_until(_due(entry, now)))
+        return higher + min(level.rows - own + urgent, (urgent + entry.rows) * max(1, len(level.clients)))
 
     def displaced_by(self, entry: Entry, bound: int) -> list[Entry]:
         """The newest entries of the client that holds the most, whose leaving makes room for `entry` within `bound`.
@@ -187,9 +206,7 @@ class Queue:
         return displaced if missing <= 0 else []
 
     def _seat(self, entry: Entry, now: float) -> None:
-        patience = now + PATIENCE_SECONDS
-        due = patience if entry.deadline is None or entry.deadline > patience else entry.deadline
-        place = entry.place = (due, entry.arrival, entry)
+        place = entry.place = (_due(entry, now), entry.arrival, entry)
         self._levels[entry.level].put(place)
         self.rows += entry.rows
         self.entries += 1
@@ -197,10 +214,11 @@ class Queue:
             self._by_age.append((now, place))
 
     def _leave(self, entry: Entry) -> None:
-        entry.place = None
+        place, entry.place = entry.place, None
+        assert place is not None
         self.rows -= entry.rows
         self.entries -= 1
-        self._levels[entry.level].leave(entry)
+        self._levels[entry.level].leave(place)
 
     def _first(self, is_past: IsPast, expired: list[Entry]) -> Entry | None:
         """The entry that the next batch must begin with."""
@@ -229,17 +247,17 @@ class Queue:
                     entry = self._next_of(level, name, first.lane, is_past, expired)
                     if entry is None:
                         continue
-                    if taken and rows + entry.rows > most:
+                    soonest = earliest if entry.deadline is None else min(earliest, entry.deadline)
+                    bound = most if soonest == earliest else room(first.key, soonest)
+                    if taken and rows + entry.rows > bound:
                         held_back.add(name)
                         continue
+                    earliest, most = soonest, bound
                     self._leave(entry)
                     level.pass_turn(name)
                     again.append(name)
                     taken.append(entry)
                     rows += entry.rows
-                    if entry.deadline is not None and entry.deadline < earliest:
-                        earliest = entry.deadline
-                        most = room(first.key, earliest)
                 turn = again
         return taken
 
@@ -274,3 +292,9 @@ class Queue:
         for level in self._levels.values():
             for client in level.clients.values():
                 client.bury()
+
+
+def _due(entry: Entry, now: float) -> float:
+    """How urgent an entry is that begins to wait now."""
+    patience = now + PATIENCE_SECONDS
+    return patience if entry.deadline is None else min(entry.deadline, patience)

@@ -1,8 +1,9 @@
 """How many rows the next batch may have."""
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
+from app.batching.batch import Entry
 from app.batching.cost import Costs
 from app.batching.padding import Bucket
 from app.contract.deployment import Limits
@@ -18,12 +19,10 @@ def most_rows(key: Hashable, limits: Limits) -> int:
 class Room:
     """The bounds of one batch that is being formed."""
 
-    __slots__ = ("_costs", "_limits", "_now", "_share", "cut")
+    __slots__ = ("_costs", "_limits", "_now", "_share")
 
     def __init__(self, costs: Costs, limits: Limits, waiting: int, free: int, now: float) -> None:
         """`waiting` rows are shared between `free` instances."""
-        self.cut = ""
-        """`deadline` where a deadline has made the batch smaller than it would have been."""
         self._costs = costs
         self._limits = limits
         self._share = math.ceil(waiting / free)
@@ -33,9 +32,16 @@ class Room:
         """As far as batching pays, and no more than can be run by the earliest deadline."""
         table = self._costs.of(key)
         best = min(table.best_rows(most_rows(key, self._limits)), self._share)
-        if earliest == math.inf:
-            return best
-        within = table.rows_within(earliest - self._now, best)
-        if within < best:
-            self.cut = "deadline"
-        return within
+        return best if earliest == math.inf else table.rows_within(earliest - self._now, best)
+
+    def holds(self, key: Hashable, rows: int, earliest: float) -> bool:
+        """Whether so many rows may be a batch that ends before the earliest deadline."""
+        if rows > self.rows(key, math.inf):
+            return False
+        return earliest == math.inf or self._now + self._costs.of(key).high(rows) < earliest
+
+    def is_cut(self, entries: Sequence[Entry]) -> bool:
+        """Whether one of their deadlines has made the batch of these smaller than it would have been."""
+        key = entries[0].key
+        earliest = min([entry.deadline for entry in entries if entry.deadline is not None], default=math.inf)
+        return self.rows(key, earliest) < self.rows(key, math.inf)

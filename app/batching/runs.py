@@ -21,12 +21,18 @@ class Executor(Protocol):
     def start(self, work: Callable[[], Outputs], done: Callable[[Result], None]) -> None: ...
 
 
+class Timer(Protocol):
+    """A callback that is to come."""
+
+    def cancel(self) -> None: ...
+
+
 class Scheduler(Protocol):
     """The event loop's part in batching."""
 
     def call_soon(self, callback: Callable[[], None], /) -> object: ...
 
-    def call_at(self, when: float, callback: Callable[[], None], /) -> object: ...
+    def call_at(self, when: float, callback: Callable[[], None], /) -> Timer: ...
 
 
 @dataclass(frozen=True, slots=True)

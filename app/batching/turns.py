@@ -10,24 +10,29 @@ class Turns:
     """Forms a batch not at once, but at the loop's next turn, so that what arrives in one turn shares it; and while
     each turn brings more than one, at the turn after: a server in front spreads over turns what came together."""
 
-    def __init__(self, scheduler: Scheduler, waiting: Waiting, enough: int, form: Callable[[], None]) -> None:
+    def __init__(
+        self, scheduler: Scheduler, waiting: Waiting, enough: Callable[[], int], form: Callable[[], None]
+    ) -> None:
         """`enough` rows are not waited with any longer."""
-        self.enough = enough
         self._scheduler = scheduler
         self._waiting = waiting
+        self._enough = enough
         self._form = form
         self._seen = 0
         self._is_asked = False
 
-    def ask(self) -> None:
-        """Batches are formed at the next turn. Asking again before that changes nothing."""
+    def ask(self, left: int = 0) -> None:
+        """Batches are formed at the next turn. `left` entries have been left over by a turn, and are no arrivals.
+        Asking again before that changes nothing else."""
+        if left:
+            self._seen = left
         if not self._is_asked:
             self._is_asked = True
             self._scheduler.call_soon(self._turn)
 
     def _turn(self) -> None:
         arrived = self._waiting.entries
-        if arrived > self._seen + 1 and self._waiting.rows < self.enough:
+        if arrived > self._seen + 1 and self._waiting.rows < self._enough():
             self._seen = arrived
             self._scheduler.call_soon(self._turn)
             return

@@ -11,12 +11,12 @@ from app.batching.batcher import DynamicBatcher
 from app.batching.cost import Costs
 from app.batching.padding import Bucket, bucket_length
 from app.batching.runs import Runs
-from app.contract.deployment import Deployment
+from app.contract.deployment import Deployment, Limits
 from app.contract.tensors import TensorSpec
 from app.protocol.messages import Halt, InferRequest, Inputs, ServedModel, Tensors
 from app.repository.loading import Loaded, takes_any_size
 from app.repository.store import VersionFolder
-from app.runtime.bound import EVERY_SIZE
+from app.runtime.bound import EVERY_SIZE, BoundSession
 from app.runtime.instances import InlineInstance, InstanceGroup
 from app.runtime.profile import Measured
 from app.telemetry.metrics import Metrics
@@ -39,25 +39,29 @@ class Model:
         self.served = ServedModel(folder.name, folder.version, proven.signature, proven.session.provider)
         self.batchable = proven.batchable
         self.sample = proven.sample
-        self.limits = deployment.limits
-        self.slo_seconds: float | None = None
         self._loop = loop
         self._metrics = metrics.of(folder.name, folder.version)
         self._profile = loaded.profile
         self._padding = proven.padding
         self._one_key = _has_one_shape(proven.signature.inputs) if proven.batchable else False
         self._sessions = [session for session in (proven.session, loaded.wide) if session is not None]
-        self._may_be_inline = self._profile.is_inline and not (proven.session.is_open_ended or takes_any_size(proven))
+        most_rows = deployment.limits.max_batch_rows
+        is_quick = self._profile.is_inline(most_rows if proven.batchable else 1)
+        self._may_be_inline = is_quick and not (proven.session.is_open_ended or takes_any_size(proven))
         self._instances = self._start(deployment.instances)
+        is_inline = isinstance(self._instances, InlineInstance)
+        self._bound = loaded.bound
+        if self._bound is None and is_inline and proven.batchable:
+            self._bound = proven.session.bound(EVERY_SIZE)
         self._batcher = DynamicBatcher(
-            _runs(loaded, isinstance(self._instances, InlineInstance), deployment.limits.max_batch_rows),
+            _runs(loaded, self._bound, is_inline, most_rows),
             self._instances,
             deployment.limits,
             clock=time.monotonic,
             scheduler=loop,
             metrics=self._metrics,
         )
-        self.apply(deployment)
+        self._limit(deployment.limits)
 
     @property
     def instances(self) -> int:
@@ -69,13 +73,21 @@ class Model:
         before = self._instances
         if (deployment.instances or self._profile.instances) != before.count:
             self._instances = self._start(deployment.instances)
-        self.limits = deployment.limits
-        for session in self._sessions:
-            session.limit(self.limits.max_run_ms / 1000, self.limits.max_output_mb << 20)
+        elif deployment.limits == self.limits:
+            return  # as after most polls: to tell the batcher would end a delay that is under way
+        self._limit(deployment.limits)
         self._batcher.apply(deployment.limits, self._instances)
         if self._instances is not before:
             before.close()
-        self.slo_seconds = None if deployment.limits.slo_ms is None else deployment.limits.slo_ms / 1000
+
+    def _limit(self, limits: Limits) -> None:
+        self.limits = limits
+        self.slo_seconds = None if limits.slo_ms is None else limits.slo_ms / 1000
+        most_bytes = limits.max_output_mb << 20
+        for session in self._sessions:
+            session.limit(limits.max_run_ms / 1000, most_bytes)
+        if self._bound is not None:
+            self._bound.limit(most_bytes)
 
     def submit(self, request: InferRequest, inputs: Inputs, rows: int, deadline: float | None, reply: Reply) -> Entry:
         """Queues validated inputs; `reply` gets the outputs or the error. Raises Overloaded or TooLarge."""
@@ -120,16 +132,13 @@ def _is_complete(costs: Measured, most_rows: int) -> bool:
     return not costs or costs[-1][0] == most_rows
 
 
-def _runs(loaded: Loaded, inline: bool, most_rows: int) -> Runs:
+def _runs(loaded: Loaded, bound: BoundSession | None, inline: bool, most_rows: int) -> Runs:
     session = loaded.proven.session
     chosen = loaded.profile
 
     def run_inline(inputs: Inputs, _: Halt | None = None) -> Tensors:
         return session.run(inputs)  # nothing could ask it to halt: it keeps the loop's thread
 
-    bound = loaded.bound
-    if bound is None and inline and loaded.proven.batchable:
-        bound = session.bound(EVERY_SIZE)
     plain = run_inline if inline else session.run
     return Runs(
         narrow=plain if bound is None else bound.run,

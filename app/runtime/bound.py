@@ -8,8 +8,10 @@ Python API lends it only in versions above the oldest that is supported here, an
 libraries; that waits for a GPU to measure it on.
 """
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,13 +54,17 @@ class BoundSession:
     ) -> None:
         """`sizes`: numbers of rows that are run, rising; a batch is padded to the next with zeros. More rows than the
         last go to `plain`, the ordinary run. `device` and its index as ONNX Runtime names them: `cpu`, `cuda`."""
-        self._session = session
-        self._signature = signature
-        self._sizes = sizes
-        self._device = device
         self._plain = plain
         self._rows_of = signature.inputs[0].name
-        self._idle: dict[int, list[_Buffers]] = {size: [] for size in sizes}
+        self._row_bytes = sum(DTYPES[spec.datatype].itemsize * math.prod(spec.shape[1:]) for spec in signature.outputs)
+        self._most_rows = sizes[-1]
+        stacks = {size: _Stack(partial(_Buffers, session, signature, size, device)) for size in sizes}
+        self._stacks = [stacks[sizes[bisect_left(sizes, rows)]] for rows in range(sizes[-1] + 1)]
+        """By the number of rows."""
+
+    def limit(self, most_bytes: int) -> None:
+        """From now on outputs may have so many bytes: what has more is left to the ordinary run, which says so."""
+        self._most_rows = min(len(self._stacks) - 1, most_bytes // max(1, self._row_bytes))
 
     def run(self, inputs: Inputs, halt: Halt | None = None) -> dict[str, Array]:
         """All outputs by name, for the rows that came. Blocking. Raises ExecutionFailed.
@@ -67,23 +73,31 @@ class BoundSession:
         event loop's thread nobody can.
         """
         rows = len(inputs[self._rows_of])
-        if rows > self._sizes[-1]:
+        if rows > self._most_rows:
             return self._plain(inputs, halt)
-        idle = self._idle[size := self._sizes[bisect_left(self._sizes, rows)]]
+        stack = self._stacks[rows]
         try:
-            buffers = self._take(idle, size)
+            buffers = stack.take()
             try:
                 return buffers.run(inputs, rows)
             finally:
-                idle.append(buffers)
+                stack.idle.append(buffers)
         except Exception as error:  # the graph raised; its message may name nodes and files, so it goes to the log only
             raise ExecutionFailed("the model failed on this input") from error
 
-    def _take(self, idle: "list[_Buffers]", size: int) -> "_Buffers":
+
+class _Stack:
+    """The buffers of one size that no run uses."""
+
+    def __init__(self, make: "Callable[[], _Buffers]") -> None:
+        self.idle: list[_Buffers] = []
+        self._make = make
+
+    def take(self) -> "_Buffers":
         try:
-            return idle.pop()
+            return self.idle.pop()
         except IndexError:  # asked for rather than looked at before: another thread may take the last one
-            return _Buffers(self._session, self._signature, size, self._device)
+            return self._make()
 
 
 class _Buffers:

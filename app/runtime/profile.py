@@ -52,9 +52,15 @@ class Profile:
     """Of a second session for requests that come alone; 0 where that is no quicker."""
     wide_costs: Measured = ()
 
-    @property
-    def is_inline(self) -> bool:
-        return self.instances == 1 and bool(self.costs) and self.costs[-1][1] < INLINE_SECONDS
+    def is_inline(self, most_rows: int) -> bool:
+        """Whether runs of at most so many rows belong on the event loop."""
+        return self.instances == 1 and is_quick(self.costs, most_rows)
+
+
+def is_quick(costs: Measured, most_rows: int) -> bool:
+    """Whether a run of at most so many rows is known to take less than INLINE_SECONDS. Measuring may have ended before:
+    rows beyond the largest run that was measured take as long as each of its own."""
+    return bool(costs) and costs[-1][1] * max(1.0, most_rows / costs[-1][0]) < INLINE_SECONDS
 
 
 def batches(sample: Tensors, most_rows: int) -> Iterator[Batch]:
@@ -89,7 +95,7 @@ def choose(open_session: Callable[[int], Session], batches: Sequence[Batch], cpu
     The costs are empty where the graph cannot run these batches.
     """
     alone = measure(open_session(1), batches, 1)
-    if cpus == 1 or not alone or alone[-1][1] < INLINE_SECONDS:
+    if cpus == 1 or not alone or is_quick(alone, batches[-1][0]):
         return Profile(1, 1, alone)
     profiles = []
     for instances in _divisions(cpus):

@@ -129,14 +129,15 @@ class NaiveQueue:
                     rows = sum(one.rows for one in taken)
                     if one is None:
                         continue
-                    if taken and rows + one.entry.rows > room(first.entry.key, earliest):
+                    soonest = min(earliest, math.inf if one.entry.deadline is None else one.entry.deadline)
+                    if taken and rows + one.entry.rows > room(first.entry.key, soonest):
                         held_back.add(client)
                         continue
                     self._leave(one)
                     self._pass_turn(one)
                     served.append(client)
                     taken.append(one.entry)
-                    earliest = min(earliest, math.inf if one.entry.deadline is None else one.entry.deadline)
+                    earliest = soonest
                 turn = served
         return taken
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from app.batching.padding import Bucket, Padding
@@ -45,19 +46,28 @@ class Schedule:
         client: str = "",
         level: int = 2,
         bad: bool = False,
+        again: int = 0,
     ) -> None:
+        """`again` so many times: whoever is answered sends the next one at once."""
         number = len(self.world.tickets) + 1
         if bad:
             self.bad.add(number)
         length = 3 + rows % 2 if key == LENGTHY else 1
         try:
-            self.world.submit(rows, key=key, within=within, client=client, level=level, length=length)
+            ticket = self.world.submit(rows, key=key, within=within, client=client, level=level, length=length)
         except Overloaded:
             self.refused += 1
             self.bad.discard(number)  # the number goes to the next request
+            return
+        if again:
+            ticket.then = partial(self._go_on, ticket, (rows, key, within, client, level, bad, again - 1))
+
+    def _go_on(self, ticket: Ticket, following: Step) -> None:
+        if not isinstance(ticket.outcome, Overloaded):  # who is displaced goes away
+            self.submit(*following)
 
     def turn(self) -> None:
-        assert self.world.load.queue_rows <= QUEUE_ROWS
+        assert self.world.queue_rows <= QUEUE_ROWS
         self.world.settle()
         self._check_busy()
 

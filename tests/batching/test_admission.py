@@ -73,24 +73,24 @@ def test_rows_without_a_key_count_too() -> None:
 
 def test_the_backlog_is_what_waits_by_what_runs_take() -> None:
     world = busy(costs=STEADY)
-    assert world.batcher.backlog() == 1  # the run under way
+    assert world.backlog == 1  # the run under way
     world.submit(6)
-    assert world.batcher.backlog() == 1 + 6
+    assert world.backlog == 1 + 6
     world.now += 0.5
-    assert world.batcher.backlog() == 0.5 + 6
+    assert world.backlog == 0.5 + 6
 
 
 def test_two_instances_halve_the_backlog() -> None:
     world = busy(instances=2, costs=STEADY)
     world.submit(6)
-    assert world.batcher.backlog() == 1 + 6 / 2
+    assert world.backlog == 1 + 6 / 2
 
 
 def test_an_idle_batcher_has_no_backlog() -> None:
     world = World(costs=STEADY)
     world.submit()
     world.drain()
-    assert world.batcher.backlog() == 0
+    assert world.backlog == 0
 
 
 def test_retry_after_covers_the_backlog() -> None:
@@ -104,7 +104,7 @@ def test_retry_after_covers_the_backlog() -> None:
 @pytest.mark.parametrize(("within", "taken"), [(7.9, False), (8.1, True)])
 def test_what_would_be_answered_too_late_is_refused_at_the_door(within: float, taken: bool) -> None:
     world = busy(costs=STEADY)
-    world.submit(5)  # 1 s for the run under way, 5 for these rows, 2 for its own
+    world.submit(5, within=7)  # 1 s for the run under way, 5 for these rows, 2 for its own
     if taken:
         ticket = world.submit(2, within=within)
         world.drain()
@@ -115,6 +115,65 @@ def test_what_would_be_answered_too_late_is_refused_at_the_door(within: float, t
     assert refusal.value.reason == "deadline"
     assert refusal.value.retry_after == 6
     assert world.value("bonsai_rejected_total", reason="deadline") == 1
+
+
+@pytest.mark.parametrize("is_free", [False, True], ids=["in the queue", "in the batch that is about to be"])
+def test_what_its_own_client_has_without_a_deadline_is_not_ahead_of_one(is_free: bool) -> None:
+    world = World(costs=STEADY, max_batch_rows=1) if is_free else busy(costs=STEADY, max_batch_rows=1)
+    for _ in range(999):
+        world.submit()
+    ticket = world.submit(within=2.5)
+    world.settle()
+    while not ticket.outcomes:
+        world.now += 1.0
+        world.complete()
+    assert ticket.answered_right
+
+
+def test_what_its_own_client_has_with_later_deadlines_is_not_ahead_either() -> None:
+    world = busy(costs=STEADY)
+    world.submit(20, within=30)
+    with pytest.raises(Overloaded):
+        world.submit(within=20.5, client="other", level=3)
+    assert world.submit(within=5)
+    with pytest.raises(Overloaded):
+        world.submit(6, within=7)
+
+
+def test_retry_after_goes_by_what_runs_take_now() -> None:
+    """Not by what they took at load."""
+    world = World(costs=((1, 10.0),), max_batch_rows=1, max_queue_rows=1, takes=lambda run: 100.0)
+    for _ in range(3):
+        world.submit()
+        world.drain()
+    world.submit()
+    world.turn()
+    world.submit()
+    with pytest.raises(Overloaded) as full:
+        world.submit()
+    assert full.value.retry_after == pytest.approx(200, rel=0.1)
+    with pytest.raises(Overloaded) as late:
+        world.submit(within=1)
+    assert late.value.retry_after == full.value.retry_after
+
+
+def test_the_bound_holds_where_the_displaced_submit_again_at_once() -> None:
+    world = busy(max_queue_rows=4)
+    refused: list[float] = []
+
+    def again() -> None:
+        try:
+            world.submit(client="large")
+        except Overloaded as error:
+            refused.append(error.retry_after)
+
+    for _ in range(4):
+        world.submit(client="large").then = again
+    small = world.submit(2, client="small")
+    assert len(refused) == 2
+    assert world.queue_rows == 4
+    world.drain()
+    assert small.answered_right
 
 
 def test_an_idle_batcher_tries_even_what_is_predicted_to_be_late() -> None:
@@ -142,24 +201,24 @@ def test_a_free_instance_is_not_enough_where_the_run_itself_takes_too_long() -> 
 def test_a_run_that_lasts_longer_than_it_should_is_expected_to_end_now() -> None:
     world = busy(costs=STEADY)
     world.now += 30
-    assert world.batcher.backlog() == 0
+    assert world.backlog == 0
     assert world.submit(within=1.1)
 
 
 def test_only_what_goes_before_it_counts_for_a_higher_priority() -> None:
     world = busy(costs=STEADY)
-    world.submit(20, level=3)
+    world.submit(20, within=21.5, level=3)
     with pytest.raises(Overloaded):
-        world.submit(within=5, level=3)
+        world.submit(within=21.9, level=3)
     assert world.submit(within=5, level=2)
 
 
 def test_only_what_goes_before_it_counts_for_a_client_with_little_waiting() -> None:
     world = busy(costs=STEADY)
     for _ in range(20):
-        world.submit(client="a")
+        world.submit(client="a", within=21.5)
     with pytest.raises(Overloaded):
-        world.submit(within=5, client="a")
+        world.submit(within=21.9, client="a")
     assert world.submit(within=5, client="b")
 
 

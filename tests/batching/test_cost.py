@@ -161,6 +161,28 @@ def test_what_clients_make_up_does_not_fill_the_memory() -> None:
     assert len({id(costs.of(key)) for key in range(10 * LARGEST_KEYS)}) == LARGEST_KEYS + 1
 
 
+def test_however_many_shapes_there_have_been_the_next_one_is_learnt() -> None:
+    costs = Costs(CHEAP)
+    for key in range(2 * LARGEST_KEYS):
+        costs.observe("steady", 1, 2.0)
+        costs.observe(key, 1, 100.0)
+    costs.observe("new", 1, 3.0)
+    assert [costs.of(key).usual(1) for key in ("new", "steady", "never run")] == pytest.approx([3.0, 2.0, 1.0], rel=0.1)
+
+
+@pytest.mark.parametrize("order", ["rising", "falling", "mixed"])
+def test_sizes_that_clients_make_up_are_few(order: str) -> None:
+    sizes = list(range(1, 4097))
+    table = CostTable([(1, 1.0)])
+    if order == "mixed":
+        random.Random(5).shuffle(sizes)
+    for rows in sizes if order != "falling" else reversed(sizes):
+        table.observe(rows, float(rows))
+    assert len(table._sizes) <= 40
+    if order != "falling":  # as requests come; one row less each time drags the smallest down
+        assert all(table.usual(rows) == pytest.approx(rows, rel=0.3) for rows in range(16, 4097))
+
+
 def test_batches_grow_as_far_as_it_pays() -> None:
     world = World(costs=KNEE, takes=lambda run: CostTable(KNEE).usual(len(run.rows)))
     for _ in range(5):
@@ -185,6 +207,31 @@ def test_a_deadline_makes_the_batch_smaller() -> None:
     world.turn()
     assert world.batches() == [[1, 2, 3, 4, 5]]  # 0.5 s, and 0.5 s a row
     assert world.value("bonsai_batches_total", reason="deadline") == 1
+
+
+def test_a_deadline_of_one_that_stays_behind_is_not_what_cut_the_batch() -> None:
+    world = World(costs=CHEAP)
+    world.submit(8, client="a")
+    world.submit(within=3, client="b")
+    world.turn()
+    assert world.batches() == [[1]]
+    assert world.value("bonsai_batches_total", reason="full") == 1
+
+
+def test_a_deadline_that_makes_nobody_stay_behind_cut_nothing() -> None:
+    world = World(costs=CHEAP)
+    world.submit(within=3)
+    world.turn()
+    assert world.value("bonsai_batches_total", reason="idle") == 1
+
+
+def test_a_deadline_does_not_join_a_batch_that_is_too_large_for_it() -> None:
+    world = World(costs=CHEAP)
+    world.submit(5, client="a")
+    world.submit(within=2.2, client="b")  # 0.5 s, and 0.5 s a row
+    world.submit(client="c")
+    world.settle()
+    assert world.batches() == [[1, 3]]
 
 
 def test_a_deadline_that_not_even_one_row_meets_does_not_slow_down_the_others() -> None:

@@ -10,6 +10,7 @@ import pytest
 from app.batching.batch import Entry, Outcome
 from app.batching.deadlines import FEW, Deadlines
 from app.protocol.messages import Timings
+from tests.batching.world import Timer
 
 
 class Clock:
@@ -17,18 +18,28 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.calls: list[tuple[float, int, Callable[[], None]]] = []
+        self.calls: list[tuple[float, int, Timer]] = []
         self.asked = 0
 
-    def call_at(self, when: float, callback: Callable[[], None]) -> None:
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        raise AssertionError("deadlines need no turn of the loop")
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         self.asked += 1
-        heapq.heappush(self.calls, (when, self.asked, callback))
+        timer = Timer(callback)
+        heapq.heappush(self.calls, (when, self.asked, timer))
+        return timer
+
+    @property
+    def set(self) -> int:
+        """Timers that will ring."""
+        return sum(not timer.is_cancelled for _, _, timer in self.calls)
 
     def to(self, end: float) -> None:
         while self.calls and self.calls[0][0] <= end:
-            when, _, callback = heapq.heappop(self.calls)
+            when, _, timer = heapq.heappop(self.calls)
             self.now = max(self.now, when)
-            callback()
+            timer.ring()
         self.now = end
 
 
@@ -78,6 +89,13 @@ def test_one_timer_serves_deadlines_that_come_in_order() -> None:
     for deadline in range(1, 1001):
         watch.enter(deadline)
     assert watch.clock.asked == 1
+
+
+def test_earlier_and_earlier_deadlines_leave_one_timer() -> None:
+    watch = Watch()
+    for number in range(1000):
+        watch.enter(1e9 - number).done = True
+        assert watch.clock.set == 1
 
 
 def test_an_earlier_deadline_rings_before_the_one_that_was_there() -> None:

@@ -85,6 +85,16 @@ def test_a_request_that_cannot_wait_so_long_is_run_in_time() -> None:
     world.drain()
     assert world.batches() == [[1]]
     assert world.runs[0].time < ticket.deadline
+    assert world.value("bonsai_batches_total", reason="deadline") == 1
+
+
+@pytest.mark.parametrize("rows", [4, 7])
+def test_a_delay_that_has_ended_early_leaves_no_timer(rows: int) -> None:
+    world = World(max_queue_delay_ms=500, max_batch_rows=4)
+    world.submit(rows)
+    assert world.timers == 0
+    world.settle()
+    assert world.value("bonsai_batches_total", reason="full") == 1
 
 
 def test_a_delay_whose_only_request_was_cancelled_is_not_told_of_the_next_batch() -> None:

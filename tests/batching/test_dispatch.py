@@ -1,7 +1,11 @@
 """When batches form, and what goes into them."""
 
+from collections.abc import Callable
+
 import pytest
 
+from app.batching.runs import Result
+from app.protocol.messages import Outputs
 from tests.batching.world import World
 
 
@@ -43,6 +47,24 @@ def test_a_batch_that_is_full_waits_for_one_turn_only() -> None:
         world.submit()
     world.turn()
     assert world.batches() == [[1, 2, 3]]
+
+
+def test_more_than_the_free_instances_would_take_is_not_waited_for() -> None:
+    world = World(costs=((1, 1.0), (2, 1.2), (4, 3.0), (8, 8.0)))  # two rows are the best
+    for _ in range(3):
+        world.submit()
+    world.turn()
+    assert world.batches() == [[1, 2]]
+
+
+def test_what_a_turn_has_left_over_waits_for_the_next_turn_only() -> None:
+    world = World(inline=True)
+    for key in ("a", "a", "b", "b", "c", "c"):
+        world.submit(key=key)
+    world.turn()
+    for runs in range(1, 4):
+        world.turn()
+        assert len(world.runs) == runs
 
 
 def test_every_request_of_a_batch_gets_its_own_rows() -> None:
@@ -267,6 +289,39 @@ def test_a_batch_that_leaves_something_behind_was_full() -> None:
     world.drain()
     assert world.value("bonsai_batches_total", reason="full") == 1
     assert world.value("bonsai_batches_total", reason="idle") == 1
+
+
+@pytest.mark.parametrize(("rows", "reason"), [(3, "idle"), (4, "full")])
+def test_a_batch_of_as_many_rows_as_may_be_was_full(rows: int, reason: str) -> None:
+    world = World(max_batch_rows=4)
+    for _ in range(rows):
+        world.submit()
+    world.drain()
+    assert world.value("bonsai_batches_total", reason=reason) == 1
+
+
+class Faulty(World):
+    """The executor's first start raises what no batch can be blamed for."""
+
+    def start(self, work: Callable[[], Outputs], done: Callable[[Result], None]) -> None:
+        self.starts += 1
+        if self.starts == 1:
+            raise KeyboardInterrupt
+        super().start(work, done)
+
+
+def test_after_a_fault_while_batches_were_formed_the_next_ones_are() -> None:
+    world = Faulty(instances=2)
+    world.submit()
+    with pytest.raises(KeyboardInterrupt):
+        world.settle()
+    second = world.submit()
+    world.settle()
+    third = world.submit()
+    world.complete()
+    world.complete()
+    assert second.answered_right
+    assert third.answered_right
 
 
 def test_pending_requests_are_those_that_wait() -> None:

@@ -214,3 +214,15 @@ def test_an_executor_that_refuses_leaves_nobody_waiting() -> None:
     world.drain()
     assert len(ticket.outcomes) == 1
     assert after.answered_right
+
+
+def test_half_of_a_failed_batch_that_waits_is_seen_to_wait() -> None:
+    world = World(breaks_on(1))
+    world.submit(2)
+    world.submit(3)
+    gone = world.submit(1)
+    world.settle()
+    world.complete()
+    assert world.load == (4, 2, 3)
+    world.cancel(gone)
+    assert world.load == (3, 1, 2)

@@ -17,6 +17,8 @@ submission = st.tuples(
     st.sampled_from([None, None, 0, 1, 3, 8, 100]),
     st.sampled_from("xyz"),
     st.integers(1, 3),
+    st.just(False),
+    st.sampled_from([0, 0, 2]),
 )
 harmless = submission | st.tuples(st.just("turn")) | st.tuples(st.just("complete"), st.integers(0, 5))
 moving = (
@@ -27,7 +29,7 @@ moving = (
     | st.tuples(st.just("cancel"), st.integers(0, 9))
 )
 limits = st.tuples(st.just("limit"), st.integers(1, 12)) | st.tuples(st.just("resize"), st.integers(1, 4))
-failing = submission.map(lambda step: (*step, True))
+failing = submission.map(lambda step: (*step[:6], True, *step[7:]))
 
 worlds = st.fixed_dictionaries(
     {

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.batching.batch import Entry
-from app.batching.queue import Queue
+from app.batching.queue import PATIENCE_SECONDS, SLOTS_A_SECOND, Queue
 from app.protocol.messages import Timings
 from tests.batching.naive_queue import NaiveQueue, Room
 
@@ -126,10 +126,28 @@ def test_what_is_ahead_is_never_more_than_waits_and_all_of_the_higher_levels(
         queue.put(entry(count, client=other, level=one), 0.0)
     higher = sum(count for count, _, one in held if one < level)
     same = sum(count for count, _, one in held if one == level)
-    ahead = queue.ahead(entry(client=client, level=level))
+    ahead = queue.ahead(entry(client=client, level=level), 0.0)
     assert higher <= ahead <= higher + same
     own = sum(count for count, other, one in held if (other, one) == (client, level))
     assert ahead >= higher + own
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(rows, st.floats(0.1, 90)), max_size=20), st.floats(0.1, 90), st.integers(0, 20))
+def test_of_its_own_client_only_what_is_more_urgent_is_ahead(
+    held: list[tuple[int, float]], deadline: float, gone: int
+) -> None:
+    queue = Queue()
+    entries = [entry(count, deadline=due) for count, due in held]
+    for one in entries:
+        queue.put(one, 0.0)
+    for one in entries[:gone]:
+        queue.remove(one)
+    ahead = queue.ahead(entry(deadline=deadline), 0.0)
+    for slack, compare in ((0.0, ahead.__ge__), (1 / SLOTS_A_SECOND, ahead.__le__)):
+        due = min(deadline, PATIENCE_SECONDS) + slack
+        rows_before = sum(count for count, other in held[gone:] if min(other, PATIENCE_SECONDS) <= due)
+        assert compare(rows_before)
 
 
 def test_an_equal_share_is_never_exceeded_by_displacing() -> None:

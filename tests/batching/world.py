@@ -23,6 +23,24 @@ STEADY: Measured = ((1, 1.0), (8, 8.0))
 """A row takes a second; batching gains nothing."""
 
 
+class Timer:
+    """A callback that is to come, unless it is cancelled before."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        self._callback = None
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self._callback is None
+
+    def ring(self) -> None:
+        if self._callback is not None:
+            self._callback()
+
+
 class World:
     """The batcher's executor, clock and scheduler, in one."""
 
@@ -54,7 +72,7 @@ class World:
         self._is_inline = inline
         self._early = early
         self._soon: deque[Callable[[], None]] = deque()
-        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._rings: list[tuple[float, int, Timer]] = []
         self._metrics = metrics = Metrics()
         has_wide = wide_costs is not None
         self.runs_of = Runs(
@@ -154,9 +172,11 @@ class World:
     def call_soon(self, callback: Callable[[], None]) -> None:
         self._soon.append(callback)
 
-    def call_at(self, when: float, callback: Callable[[], None]) -> None:
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        timer = Timer(callback)
         rings = max(when - self._early, self.now + self._early / 10)  # not again within the same instant
-        heapq.heappush(self._timers, (rings, next(self.events), callback))
+        heapq.heappush(self._rings, (rings, next(self.events), timer))
+        return timer
 
     def start(self, work: Callable[[], Outputs], done: Callable[[Result], None]) -> None:
         """The executor: the work runs at once, its result waits for `complete` or for the time that it takes."""
@@ -186,8 +206,25 @@ class World:
         return self._metrics.loads_now.by_model["m", "1"]()
 
     @property
+    def queue_rows(self) -> int:
+        """What the queue's bound holds for: without the halves of failed batches."""
+        return self.batcher._waiting.rows
+
+    @property
+    def backlog(self) -> float:
+        """Seconds until what waits has been worked off, as a refusal would say it."""
+        return self.batcher._admission.backlog("k", self.limits, self.count)
+
+    @property
     def timers(self) -> int:
         return len(self._timers)
+
+    @property
+    def _timers(self) -> list[tuple[float, int, Timer]]:
+        """Those that will ring, the next one first."""
+        while self._rings and self._rings[0][2].is_cancelled:
+            heapq.heappop(self._rings)
+        return self._rings
 
     @property
     def _is_awake(self) -> bool:
@@ -195,7 +232,7 @@ class World:
 
     def _ring(self) -> None:
         while self._timers and self._timers[0][0] <= self.now:
-            self._soon.append(heapq.heappop(self._timers)[2])
+            self._soon.append(heapq.heappop(self._timers)[2].ring)
 
     def _sleep(self) -> None:
         assert self._timers, "something waits and nothing will wake it"

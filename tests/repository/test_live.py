@@ -198,6 +198,21 @@ def test_a_delay_collects_what_comes_later_until_the_batch_is_full(shelf: Shelf)
     play(shelf, scenario, instances=1, batchable=True)
 
 
+def test_a_poll_that_finds_nothing_changed_does_not_end_a_delay(shelf: Shelf) -> None:
+    async def scenario(model: Model, gate: Gate) -> None:
+        gate.opened.set()
+        limits = Limits(max_queue_delay_ms=1000 * 60 * PATIENCE, max_batch_rows=2)
+        model.apply(Deployment(instances=1, limits=limits))
+        first = submit(model)
+        model.apply(Deployment(instances=1, limits=limits, default_version=1))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert shelf.sample("bonsai_queue_rows", model="gated", version="1") == 1
+        await answered(first, submit(model))
+
+    play(shelf, scenario, instances=1, batchable=True)
+
+
 def test_a_run_for_nobody_is_asked_to_halt(shelf: Shelf) -> None:
     async def scenario(model: Model, gate: Gate) -> None:
         answer, entry = submit_inputs(model, {"x": ROW})

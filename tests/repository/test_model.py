@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from app.contract.deployment import Deployment
+from app.contract.deployment import Deployment, Limits
 from app.errors import DeadlineExceeded, ExecutionFailed
 from app.protocol.messages import Column, Halt, Share, Tensors
 from app.repository.loading import Loaded
@@ -215,6 +215,25 @@ def test_what_may_take_any_time_is_not_run_on_the_event_loop(shelf: Shelf, make:
     async def scenario() -> None:
         model = Model(folder, quick, Deployment(), shelf.metrics, asyncio.get_running_loop())
         assert isinstance(model._instances, InlineInstance) is is_inline
+        await model.close()
+
+    asyncio.run(scenario())
+
+
+def test_outputs_of_runs_on_the_event_loop_are_bounded_too(shelf: Shelf) -> None:
+    loaded = shelf.load(shelf.bare("m", lambda path: graphs.identity(path, TensorProto.FLOAT, ("N", 1 << 17))))
+    quick = replace(loaded, profile=Profile(1, 1, ((1, 1e-6),)))
+    folder = VersionFolder("m", 1, shelf.models / "m", ())
+    rows = np.ones((3, 1 << 17), np.float32)  # half a megabyte each
+
+    async def scenario() -> None:
+        deployment = Deployment(limits=Limits(max_output_mb=1))
+        model = Model(folder, quick, deployment, shelf.metrics, asyncio.get_running_loop())
+        assert isinstance(model._instances, InlineInstance)
+        assert isinstance(await submit(model, rows[:2]), Share)
+        assert isinstance(await submit(model, rows), ExecutionFailed)
+        model.apply(Deployment(limits=Limits(max_output_mb=2)))
+        assert isinstance(await submit(model, rows), Share)
         await model.close()
 
     asyncio.run(scenario())

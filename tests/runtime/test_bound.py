@@ -93,3 +93,17 @@ def test_several_threads_have_buffers_of_their_own(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(work, range(4)))
+
+
+@sizes
+def test_outputs_have_no_more_bytes_than_they_may(tmp_path: Path, sizes: range | tuple[int, ...]) -> None:
+    session = made.session_of(graphs.identity(tmp_path / "m" / "model.onnx", TensorProto.FLOAT))
+    bound = bound_of(session, sizes)
+    row = np.ones((1, 4), np.float32)
+    session.limit(60, 2 * row.nbytes)
+    bound.limit(2 * row.nbytes)
+    assert bound.run({"x": row.repeat(2, axis=0)})["y"].shape == (2, 4)
+    with pytest.raises(ExecutionFailed, match="max_output_mb"):
+        bound.run({"x": row.repeat(3, axis=0)})
+    bound.limit(1 << 20)
+    assert bound.run({"x": row.repeat(3, axis=0)})["y"].shape == (3, 4)

@@ -188,7 +188,19 @@ def test_on_one_cpu_there_is_one_instance_with_one_thread(clock: Clock) -> None:
 def test_a_quick_graph_is_run_inline_and_nothing_else_is_tried(clock: Clock) -> None:
     chosen = profile.choose(scripted({1: lambda rows: rows * INLINE_SECONDS / 40}, clock), BATCHES, 4)
     assert (chosen.instances, chosen.threads) == (1, 1)
-    assert chosen.is_inline
+    assert chosen.is_inline(32)
+    assert not chosen.is_inline(64)
+
+
+def test_a_graph_whose_largest_batch_was_not_measured_is_not_taken_for_quick(clock: Clock) -> None:
+    """More rows stopped to pay at 4; a run of 32 takes longer all the same."""
+    chosen = profile.choose(
+        scripted(dict.fromkeys((1, 2), lambda rows: rows * INLINE_SECONDS / (20 if rows > 2 else 40)), clock),
+        BATCHES,
+        2,
+    )
+    assert sizes(chosen.costs)[-1] == 4
+    assert not chosen.is_inline(32)
 
 
 @pytest.mark.parametrize(
@@ -196,14 +208,21 @@ def test_a_quick_graph_is_run_inline_and_nothing_else_is_tried(clock: Clock) -> 
     [
         ({}, True),
         ({"costs": ((1, 0.00001), (32, INLINE_SECONDS))}, False),
+        ({"costs": ((1, 0.00001), (16, 0.6 * INLINE_SECONDS))}, False),
         ({"costs": ()}, False),
         ({"instances": 2}, False),
     ],
-    ids=["quick", "its largest batch is not", "nothing is known", "several instances"],
+    ids=[
+        "quick",
+        "its largest batch is not",
+        "nor twice the largest that was measured",
+        "nothing is known",
+        "several instances",
+    ],
 )
 def test_only_one_instance_that_is_known_to_be_quick_is_inline(changes: dict[str, Any], inline: bool) -> None:
     quick = Profile(1, 1, ((1, 0.00001), (32, 0.9 * INLINE_SECONDS)))
-    assert replace(quick, **changes).is_inline is inline
+    assert replace(quick, **changes).is_inline(32) is inline
 
 
 def test_a_graph_that_raises_is_run_on_one_instance(clock: Clock) -> None:

@@ -276,3 +276,9 @@ def test_cuda_on_a_machine_without_it_is_refused_unless_the_fallback_is_allowed(
     with pytest.raises(LoadFailed, match="asked for CUDA"):
         Session.load(graph, Placement("cuda"), 1, cache)
     assert Session.load(graph, Placement("cuda", allow_fallback=True), 1, cache).provider == CPU
+
+
+def test_threads_of_a_session_do_not_spin(tmp_path: Path) -> None:
+    session = made.session_of(graphs.linear(tmp_path / "m" / "model.onnx"))
+    options = session._session.get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
