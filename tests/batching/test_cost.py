@@ -218,13 +218,6 @@ def test_a_deadline_of_one_that_stays_behind_is_not_what_cut_the_batch() -> None
     assert world.value("bonsai_batches_total", reason="full") == 1
 
 
-def test_a_deadline_that_makes_nobody_stay_behind_cut_nothing() -> None:
-    world = World(costs=CHEAP)
-    world.submit(within=3)
-    world.turn()
-    assert world.value("bonsai_batches_total", reason="idle") == 1
-
-
 def test_a_deadline_does_not_join_a_batch_that_is_too_large_for_it() -> None:
     world = World(costs=CHEAP)
     world.submit(5, client="a")
