@@ -119,13 +119,14 @@ def test_a_request_that_runs_is_in_flight_but_not_in_the_queue(application: Appl
 
 def test_batches_count_by_what_ended_the_wait(application: Application) -> None:
     async def scenario() -> None:
-        """Of three requests of two rows, two leave others behind in the queue."""
+        """Each of three requests has as many rows as a batch may have."""
         await asyncio.gather(*(infer(application).answer for _ in range(3)))
 
     application.run(scenario())
-    predict(application, model="delayed")
+    predict(application, ROWS[:1])
+    predict(application, ROWS[:1], model="delayed")
     text = application.get("/metrics").text
-    assert value(text, "bonsai_batches_total", reason="full", **MODEL) == 2
+    assert value(text, "bonsai_batches_total", reason="full", **MODEL) == 3
     assert value(text, "bonsai_batches_total", reason="idle", **MODEL) == 1
     assert value(text, "bonsai_batches_total", reason="delay", model="delayed", version="1") == 1
 
