@@ -13,6 +13,7 @@ from training.data.dataset import Split
 from training.errors import DataMissing
 from training.measure.accuracy import proportion
 from training.measure.answers import graph_answers, open_graph
+from training.measure.host import missing
 from training.recipes.recipe import Recipe
 from training.report import Report
 
@@ -57,7 +58,9 @@ def test_it_was_trained_by_the_recipe_as_it_is_now(shipped: Shipped) -> None:
 
 def test_its_golden_rows_pass(shipped: Shipped) -> None:
     recipe = shipped.recipe
-    for variant in shipped.manifest.variants:
+    here = [variant for variant in shipped.manifest.variants if not missing(variant.requires)]
+    assert here[-1].file == "model.onnx"
+    for variant in here:
         with np.load(shipped.folder / shipped.manifest.golden) as golden:
             got = graph_answers(open_graph(shipped.folder / variant.file), golden[f"inputs/{recipe.input.name}"])
             expected = golden[f"outputs/{recipe.output.name}"]
@@ -86,8 +89,14 @@ def rows(recipe: Recipe) -> Split:
 @pytest.mark.slow
 def test_its_accuracy_is_the_published_one(shipped: Shipped) -> None:
     recipe, test = shipped.recipe, rows(shipped.recipe).test
-    answers = graph_answers(open_graph(shipped.folder / shipped.manifest.variants[0].file), test.inputs)
-    assert shipped.manifest.metrics["test_accuracy"].value == proportion(recipe.correct(answers, test.targets)).value
+    published = shipped.manifest.variants[0]
+    if flags := missing(published.requires):
+        pytest.skip(f"{published.file} is for CPUs with {', '.join(flags)}")
+    answers = graph_answers(open_graph(shipped.folder / published.file), test.inputs)
+    # On another CPU than that of the figure a row between two classes may be rounded to the other one.
+    on_the_edge = 2 / len(test)
+    accuracy = proportion(recipe.correct(answers, test.targets)).value
+    assert accuracy == pytest.approx(shipped.manifest.metrics["test_accuracy"].value, abs=on_the_edge)
 
 
 @pytest.mark.slow
