@@ -1,12 +1,14 @@
 """Optimised graphs that are kept: used again, never wrong, never a reason not to serve."""
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import onnxruntime as ort
@@ -14,7 +16,7 @@ import pytest
 
 from app.errors import InvalidInput, LoadFailed
 from app.protocol.messages import Array, Tensors
-from app.runtime import graph_cache
+from app.runtime import cpu, graph_cache
 from app.runtime.graph_cache import GraphCache
 from app.runtime.guard import Graph
 from app.runtime.providers import Placement
@@ -22,6 +24,7 @@ from app.runtime.session import Session
 from tests import graphs
 from tests.runtime import made
 
+FLAGS = cpu.flags()
 ROWS = {"x": np.arange(8, dtype=np.float32).reshape(2, 4)}
 
 
@@ -182,6 +185,29 @@ def test_a_disk_that_is_full_costs_time_not_the_model(cache: Path, tmp_path: Pat
     command = [sys.executable, "-c", FULL_DISK, str(graph), str(cache)]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.stdout == "CPUExecutionProvider\n", found.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "other"),
+    [
+        (cpu, "flags", lambda: frozenset({"avx2"})),
+        (cpu, "flags", lambda: FLAGS | {"avx9"}),
+        (ort, "__version__", "1.0.0"),
+        (platform, "machine", lambda: "riscv64"),
+    ],
+    ids=["fewer CPU flags", "one CPU flag more", "another runtime", "another kind of CPU"],
+)
+def test_what_another_cpu_or_runtime_has_optimised_is_not_used(
+    graph: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, other: object
+) -> None:
+    before = answer(graph, cache)
+    (copy,) = kept(cache)
+    copy.write_bytes(graphs.linear(cache.parent / "other" / "model.onnx", seed=1).read_bytes())
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(module, name, other)
+        np.testing.assert_array_equal(answer(graph, cache), before)
+    assert len(kept(cache)) == 2
+    assert not np.allclose(answer(graph, cache), before), "here the copy that is kept is used, whatever it holds"
 
 
 class FakeSession:
