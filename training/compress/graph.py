@@ -24,7 +24,18 @@ com.microsoft.nchwc, are laid out for the CPU that it ran on, and give wrong ans
 MOST_BYTES = 2**31 - 2**20
 """A protobuf message ends at 2 GiB; what is not weights has a megabyte."""
 
-PATHS = re.compile(r"""(?:^|[\s"'=(:])(?:/(?:home|Users|tmp)/|[A-Za-z]:\\)|\.py\b|\bFile \"""")
+START = r"""(?:^|[\s"'=(:])"""
+PATHS = re.compile(
+    rf"{START}(?:/(?:home|Users|tmp|etc|mnt|srv|usr)/|[A-Za-z]:\\)"
+    r"""|[/\\][^\s/\\]*\.py\b|\.py(?:"?, line |:)\d|\bFile \""""
+)
+"""Folders that nobody calls a module by, files of sources and lines in them."""
+FOLDERS = re.compile(rf"{START}/(?:app|content|data|media|opt|root|run|scratch|var|work|workspace)/[^\s/]")
+"""Folders of usual machines whose names are good ones for modules too. Some exporters name nodes and values by their
+module, as "/data/Conv_output_0", so there these are no paths."""
+
+NAMED = frozenset({"NodeProto", "ValueInfoProto", "TensorProto"})
+"""Messages whose own texts are names of nodes and of values."""
 
 
 def load(path: Path) -> ModelProto:
@@ -41,9 +52,11 @@ def load(path: Path) -> ModelProto:
 def save(model: ModelProto, path: Path) -> Path:
     """Writes the graph, without its notes, as one file: equal graphs give equal bytes.
 
-    Raises GraphRefused for what is too large for one file or names a path of this machine.
+    Raises GraphRefused for what an optimiser has bound to one CPU, is too large for one file, or names a path of
+    this machine.
     """
     strip(model)
+    require_plain(model)
     require_no_paths(model)
     require_one_file(weight_bytes(model))
     path.write_bytes(model.SerializeToString(deterministic=True))
@@ -97,21 +110,23 @@ def require_plain(model: ModelProto) -> None:
 
 def require_no_paths(model: ModelProto) -> None:
     """Raises GraphRefused where a name or text in the graph looks like a file of the machine that made it."""
-    # Some exporters name nodes by their module, as "/body/Conv", and a folder of one word may be called as a module is.
+    # A folder of one word may be called as a module is.
     here = [path for path in (Path.cwd(), Path.home(), Path(tempfile.gettempdir())) if len(path.parts) > 2]
-    for text in texts(model):
-        if PATHS.search(text) or any(str(folder) in text for folder in here):
+    for text, is_name in texts(model):
+        found = PATHS.search(text) or (not is_name and FOLDERS.search(text))
+        if found or any(str(folder) in text for folder in here):
             raise GraphRefused(f"text: expected no path of this machine, got {text[:120]!r}")
 
 
-def texts(message: Any) -> Iterator[str]:
-    """Every text in a protobuf message and in those inside it; the numbers of tensors are none."""
+def texts(message: Any) -> Iterator[tuple[str, bool]]:
+    """Every text in a protobuf message and in those inside it, and whether it is the name of a node or of a value; the
+    numbers of tensors are no text."""
     for field, value in message.ListFields():
         parts = value if field.is_repeated else (value,)
         if field.message_type is not None:
             for part in parts:
                 yield from texts(part)
         elif isinstance(parts[0], str):
-            yield from parts
+            yield from ((part, message.DESCRIPTOR.name in NAMED) for part in parts)
         elif isinstance(parts[0], bytes) and field.name != "raw_data":
-            yield from (part.decode(errors="replace") for part in parts)
+            yield from ((part.decode(errors="replace"), False) for part in parts)

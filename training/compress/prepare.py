@@ -18,7 +18,6 @@ def prepare(path: Path, destination: Path) -> Path:
     own is left to the runtime. Raises GraphRefused for what is no valid ONNX graph, or was optimised for one CPU.
     """
     model = graph.load(path)
-    graph.require_plain(model)
     fold_batch_norms(model)
     return graph.save(model, destination)
 

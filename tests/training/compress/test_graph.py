@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, parser
+from onnxruntime import InferenceSession, SessionOptions
 
 from tests.training.graphs import residual, written
 from training.compress import graph
@@ -54,17 +56,33 @@ def test_a_graph_that_an_optimiser_wrote_is_refused(domain: str) -> None:
         graph.require_plain(model)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "/home/anna/net.weight",
-        'File "<string>"',
-        "nets/resnet.py",
-        r"C:\nets",
-        "saved at /tmp/x",
-        str(Path.cwd() / "x"),
-    ],
-)
+def test_what_the_runtime_optimised_for_this_cpu_is_not_written(tmp_path: Path) -> None:
+    plain = written(residual(), tmp_path / "plain.onnx")
+    options = SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 3  # it warns that such a graph is for this CPU alone
+    InferenceSession(plain, options, providers=["CPUExecutionProvider"])
+    optimised = onnx.load(tmp_path / "optimised.onnx")
+    with pytest.raises(GraphRefused, match=r"expected ONNX's own, as they were exported, got com\.microsoft"):
+        graph.save(optimised, tmp_path / "model.onnx")
+    assert not (tmp_path / "model.onnx").exists()
+
+
+TEXTS = [
+    "/home/anna/net.weight",
+    'File "<string>"',
+    "nets/resnet.py",
+    "resnet.py:52",
+    "resnet.py, line 52",
+    r"C:\nets",
+    "saved at /tmp/x",
+    "/mnt/disk/nets",
+    "/usr/share/nets",
+    str(Path.cwd() / "x"),
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
 def test_a_path_in_any_text_is_found(text: str, tmp_path: Path) -> None:
     model = parser.parse_model(NESTED)
     node = model.graph.node[0].attribute[1].g.node[0]
@@ -77,13 +95,69 @@ def test_a_path_in_any_text_is_found(text: str, tmp_path: Path) -> None:
         graph.require_no_paths(model)
 
 
+def attribute(model: ModelProto, text: str) -> None:
+    model.graph.node[0].attribute[1].g.node[0].attribute.append(helper.make_attribute("where", text))
+
+
+def attributes(model: ModelProto, text: str) -> None:
+    model.graph.node[0].attribute.append(helper.make_attribute("where", ["", text]))
+
+
+def name_of_the_graph(model: ModelProto, text: str) -> None:
+    model.graph.name = text
+
+
+def producer(model: ModelProto, text: str) -> None:
+    model.producer_name = text
+
+
+def table(model: ModelProto, text: str) -> None:
+    model.graph.initializer.add(name="words", data_type=TensorProto.STRING, dims=[1], string_data=[text.encode()])
+
+
+FOLDERS = ["/root/net/weights", "/opt/x/y", "/data/a/b", "/var/x/y", "/work/x", "saved in '/app/nets'", "/workspace/x"]
+
+
+@pytest.mark.parametrize("text", FOLDERS)
+@pytest.mark.parametrize("write", [attribute, attributes, name_of_the_graph, producer, table])
+def test_a_folder_that_a_module_may_be_called_as_is_a_path_where_no_node_or_value_is_named(
+    write: Callable[[ModelProto, str], None], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")  # where the tests are run has no part in it
+    model = parser.parse_model(NESTED)
+    write(model, text)
+    with pytest.raises(GraphRefused, match="text: expected no path of this machine"):
+        graph.require_no_paths(model)
+
+
+@pytest.mark.parametrize("text", ["main.py", "happy.pyramid", "and/or", "/m/0k4j", "bij,bjk->bik", "data", "work/unit"])
+def test_a_text_that_only_looks_like_a_path_is_none(text: str) -> None:
+    model = parser.parse_model(NESTED)
+    attribute(model, text)
+    graph.require_no_paths(model)
+
+
 @pytest.mark.parametrize(
-    "name", ["/body/0/Conv_output_0", "/body/Conv", "model.pyramid.weight", "body.0.Profile", "c:out"]
+    "name",
+    [
+        "/body/0/Conv_output_0",
+        "/layers.0/self_attn/MatMul",
+        "/body/Conv",
+        "/root/net/Conv",
+        "/data/Conv_output_0",
+        "model.pyramid.weight",
+        "body.0.Profile",
+        "c:out",
+    ],
 )
 def test_names_that_exporters_give_are_no_paths(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")  # where the tests are run has no part in it
     monkeypatch.setenv("HOME", "/body")
     model = parser.parse_model(NESTED)
     model.graph.node[0].name = name
+    inner = model.graph.node[0].attribute[0].g
+    inner.node[0].output[0] = inner.output[0].name = name
+    model.graph.initializer.append(helper.make_tensor(name, TensorProto.FLOAT, [1], [1.0]))
     graph.require_no_paths(model)
 
 
