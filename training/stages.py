@@ -26,6 +26,7 @@ from training.compress import (
     layer_costs,
     layer_times,
     lossless,
+    prepare,
     profile,
     prune,
     recover,
@@ -259,7 +260,7 @@ def exported(shop: Workshop, source: Path) -> Path:
         write_facts(folder, {"batch_norms": fused.batch_norms, "left": fused.left})
 
     config = {"input": subject.input.model_dump(mode="json"), "output": subject.output.model_dump(mode="json")}
-    return shop.steps.take(Step("onnx", config, [fuse, export, parity, golden], [source]), make)
+    return shop.steps.take(Step("onnx", config, [fuse, export, lossless, prepare, parity, golden], [source]), make)
 
 
 def proof(shop: Workshop) -> NDArray[Any]:

@@ -21,6 +21,10 @@ STANDARD = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 """Domains that every CPU and every version of the runtime has. Those that an optimiser writes, such as
 com.microsoft.nchwc, are laid out for the CPU that it ran on, and give wrong answers without a word on another."""
 
+TINY = 1e-30
+"""Far above float32's denormals, which end at 1.2e-38 and slow many CPUs down, and far below what a sum can notice: an
+input would have to be above 1e22 for such a weight to move the last place of a 1."""
+
 MOST_BYTES = 2**31 - 2**20
 """A protobuf message ends at 2 GiB; what is not weights has a megabyte."""
 

@@ -18,14 +18,11 @@ from torch.nn.modules.conv import _ConvNd
 
 from training.compress.cut import add_bias, input_axis
 from training.compress.evaluating import net_answers
+from training.compress.graph import TINY
 from training.compress.groups import PruningGroup, cut, find_groups
 from training.compress.profile import ActivationProfile, Activity, profile
 from training.errors import ParityBroken
 from training.measure.parity import require_same_answers
-
-TINY = 1e-30
-"""Far above float32's denormals, which end at 1.2e-38 and slow many CPUs down, and far below what a sum can notice: an
-input would have to be above 1e22 for such a weight to move the last place of a 1."""
 
 KINDS = ("dead", "unread", "constant")
 ALIVE = "alive"

@@ -9,16 +9,19 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, numpy_helper
 
 from training.compress import graph
+from training.compress.quantize import WEIGHTED
 
 
 def prepare(path: Path, destination: Path) -> Path:
-    """Writes the graph as one file, its BatchNorms folded into the convolutions before them, its notes gone.
+    """Writes the graph as one file, its BatchNorms folded into the convolutions before them, its notes gone, and zeros
+    in place of tiny weights.
 
     Nothing is converted: operators and opset stay. A BatchNorm that does not stand right behind a convolution of its
     own is left to the runtime. Raises GraphRefused for what is no valid ONNX graph, or was optimised for one CPU.
     """
     model = graph.load(path)
     fold_batch_norms(model)
+    flush_denormals(model)
     return graph.save(model, destination)
 
 
@@ -39,6 +42,19 @@ def fold_batch_norms(model: ModelProto) -> int:
             folded += 1
     _drop_unread(model)
     return folded
+
+
+def flush_denormals(model: ModelProto) -> None:
+    """Makes every weight and bias below TINY zero, in place, as `lossless.flush_denormals` does those of a net.
+
+    Other constants stay: what is added so that nobody divides by zero may be as small.
+    """
+    constants = _constants(model)
+    read = {name for node in graph.nodes(model.graph) if node.op_type in WEIGHTED for name in node.input}
+    for name in read & constants.keys():
+        array = constants[name]
+        if array.dtype.kind == "f" and (tiny := (array != 0) & (abs(array) < graph.TINY)).any():
+            _set(model, name, np.where(tiny, array.dtype.type(0), array))
 
 
 def _constants(model: ModelProto) -> dict[str, NDArray[Any]]:

@@ -14,11 +14,12 @@ from torch.nn import functional
 
 import training
 from app.contract.tensors import DataType, InputSpec, OutputSpec
+from training.compress import export as module
 from training.compress import graph
 from training.compress.evaluating import net_answers
 from training.compress.export import export, require_exported, require_runs, to_onnx
 from training.compress.fuse import fold
-from training.compress.graph import notes, strip
+from training.compress.graph import TINY, notes, strip
 from training.errors import ExportRefused, GraphRefused
 from training.measure.answers import graph_answers, open_graph
 from training.recipes.digits import DIGITS
@@ -57,6 +58,7 @@ def test_the_file_is_whole_and_says_nothing_of_its_maker(net: nn.Module, raw: Mo
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.onnx"]
     assert path.stat().st_size < 1_000_000
     model = onnx.load(path, load_external_data=False)
+    assert {node.domain for node in graph.nodes(model.graph)} == {""}
     for weight in model.graph.initializer:
         weight.ClearField("raw_data")  # three bytes of a weight may spell ".py" by chance
     for text in (str(CHECKOUT), libraries, tempfile.gettempdir(), "/home", ".py", 'File "'):
@@ -217,10 +219,21 @@ def test_pictures_are_of_any_size(tmp_path: Path) -> None:
     np.testing.assert_allclose(graph_answers(open_graph(path), image), net_answers(net, image), atol=1e-5)
 
 
+TWO_ROWS = "flat = Reshape (x, eight)  y = Reshape (flat, two)"
+
+
+def shaped(operators: str) -> ModelProto:
+    """As `small`, with a few shapes and axes to name."""
+    model = small(operators)
+    for name, values in {"eight": [8], "two": [2, 4], "zero": [0]}.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.array(values), name))
+    return model
+
+
 @pytest.mark.parametrize(
     ("operators", "finding"),
     [
-        ("flat = Reshape (x, eight)  y = Reshape (flat, two)", r"x: expected a run at \[1, 4\], got: "),
+        (TWO_ROWS, r"x: expected a run at \[1, 4\], got: "),
         (
             "row = ReduceMean (x, zero)  y = Mul (row, one)",
             r"y: expected 2 rows of \[-1, 4\] for \[2, 4\], got \[1, 4\]",
@@ -233,11 +246,83 @@ def test_pictures_are_of_any_size(tmp_path: Path) -> None:
     ids=["two rows alone", "rows are lost", "rows are added"],
 )
 def test_a_batch_that_is_free_by_name_alone_is_found_by_running(operators: str, finding: str) -> None:
-    model = small(operators)
-    for name, values in {"eight": [8], "two": [2, 4], "zero": [0]}.items():
-        model.graph.initializer.append(numpy_helper.from_array(np.array(values), name))
     with pytest.raises(ExportRefused, match=finding):
-        require_runs(model, INPUT, OUTPUT)
+        require_runs(shaped(operators), INPUT, OUTPUT)
+
+
+def foreign(operators: str) -> ModelProto:
+    model = small(operators)
+    model.opset_import.add(domain="com.microsoft", version=1)
+    return model
+
+
+def static() -> ModelProto:
+    model = small("y = Add (x, one)")
+    static_input(model)
+    static_output(model)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("made", "finding"),
+    [
+        (static(), r"x: expected \(name, ONNX type, shape\) .*\(-1, 4\)\), got .*\(2, 4\)"),
+        (shaped(TWO_ROWS), r"x: expected a run at \[1, 4\], got: "),
+        (foreign("y = com.microsoft.Gelu (x)"), r"opset: expected 20 of ONNX alone, got .*com\.microsoft"),
+    ],
+    ids=["a static batch", "a batch that is free by name alone", "an operator of the runtime's own"],
+)
+def test_what_the_exporter_gives_is_not_written_before_it_has_passed_the_gates(
+    made: ModelProto, finding: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "to_onnx", lambda *_: made)
+    with pytest.raises(ExportRefused, match=finding):
+        export(nn.Linear(4, 4), INPUT, OUTPUT, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def tiny(weights: np.ndarray) -> int:
+    """How many weights are no zeros and yet too small to matter."""
+    return int(((weights != 0) & (abs(weights) < TINY)).sum())
+
+
+def test_weights_that_learning_or_a_fold_has_made_tiny_are_zero_in_the_file(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.LayerNorm(4)).eval()
+    net.get_parameter("1.weight").data[1] = 1e-35
+    net.get_parameter("2.weight").data[2] = 1e-35
+    folded = fold(net).net
+    assert tiny(folded.get_parameter("0.weight").detach().numpy()) == 4
+    model = onnx.load(export(folded, INPUT, OUTPUT, tmp_path))
+    weights = [numpy_helper.to_array(weight) for weight in model.graph.initializer]
+    assert sorted(weight.shape for weight in weights) == [(4,), (4,), (4,), (4, 4)]
+    assert sum(map(tiny, weights)) == 0
+    assert tiny(folded.get_parameter("0.weight").detach().numpy()) == 4, "the net is left as it is"
+
+
+class Untraceable(nn.Module):
+    """A dense layer and a BatchNorm that torch.fx cannot read, so that the exporter is the one that folds them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Linear(4, 4)
+        self.norm = nn.BatchNorm1d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        answers: Tensor = self.norm(self.dense(x)) if x.dim() == 2 else x
+        return answers
+
+
+def test_weights_that_the_exporter_makes_tiny_are_zero_in_the_file(tmp_path: Path) -> None:
+    net = Untraceable().eval()
+    net.dense.weight.data[1] *= 1e-8
+    net.norm.weight.data[1] = 1e-25
+    folded = fold(net)
+    assert folded.left == 1
+    model = onnx.load(export(folded.net, INPUT, OUTPUT, tmp_path))
+    assert [node.op_type for node in model.graph.node] == ["Gemm"]
+    weights = [numpy_helper.to_array(weight) for weight in model.graph.initializer]
+    assert [(weight == 0).sum() for weight in weights if weight.ndim == 2] == [4]
+    assert sum(map(tiny, weights)) == 0
 
 
 def test_weights_that_one_file_cannot_hold_are_refused_before_anything_is_done(

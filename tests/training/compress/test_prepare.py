@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper, parser
 
 from tests.training.graphs import residual, written
+from training.compress.graph import TINY
 from training.compress.prepare import fold_batch_norms, prepare
 from training.errors import GraphRefused
 from training.measure.answers import graph_answers, open_graph
@@ -56,6 +57,24 @@ def test_a_batch_norm_that_cannot_be_folded_is_left_to_the_runtime(operators: st
     prepared = prepare(path, tmp_path / "prepared.onnx")
     expected, got = (graph_answers(open_graph(file), ROWS) for file in (path, prepared))
     np.testing.assert_array_equal(got, expected)
+
+
+def test_weights_that_are_tiny_or_that_the_fold_makes_so_are_zero_and_other_constants_stay(tmp_path: Path) -> None:
+    model = normalised(f"z = Conv (x, w)  m = Mul (z, least)  c = Conv (m, v, b)  y = {NORM}")
+    chance = np.random.default_rng(3)
+    arrays = {"v": chance.random((4, 4, 1, 1), dtype=np.float32), "least": np.array([1e-38], np.float32)}
+    for weight in model.graph.initializer:
+        arrays.setdefault(weight.name, numpy_helper.to_array(weight).copy())
+    arrays["w"][0, 0, 0] = [1e-38, -1e-31, 1e-29]
+    arrays["gamma"][2] = 1e-35
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in arrays.items())
+    prepared = onnx.load(prepare(written(model, tmp_path / "model.onnx"), tmp_path / "prepared.onnx"))
+    left = {weight.name: numpy_helper.to_array(weight) for weight in prepared.graph.initializer}
+    assert left["w"][0, 0, 0].tolist() == [0, 0, np.float32(1e-29)]
+    assert left["v"][2].tolist() == [[[0]]] * 4
+    assert left["least"] == np.float32(1e-38)
+    assert not any(((array != 0) & (abs(array) < TINY)).any() for name, array in left.items() if name != "least")
 
 
 def test_notes_go_and_the_rest_stays(tmp_path: Path) -> None:
