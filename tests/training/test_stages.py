@@ -1,7 +1,9 @@
-"""Stages: a cut that cannot be made is told and kept, and a baseline from scratch has learnt nothing."""
+"""Stages: a cut that cannot be made is told and kept, a graph is its net, a new start of it has learnt nothing."""
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +12,10 @@ from torch import Tensor, nn
 
 from tests.training.conftest import a_run
 from training import checkpoint, compiler, stages
+from training.compress import export
 from training.compress.cut import outputs
 from training.data.dataset import Split
-from training.errors import RemovalRefused
+from training.errors import ParityBroken, RemovalRefused
 from training.facts import refusal
 from training.recipes.cifar10 import Cifar10Net
 from training.recipes.recipe import Recipe
@@ -64,6 +67,21 @@ def test_a_baseline_from_scratch_starts_as_a_new_net_of_the_recipe_does(tmp_path
     # What its author set by hand is there: filters that tell patches apart, and a stage that passes on what it reads.
     assert torch.equal(net.body[0].weight, expected.body[0].weight)  # type: ignore[union-attr, index]
     assert torch.equal(net.body[3].weight, expected.body[3].weight[:4])  # type: ignore[union-attr, index]
+
+
+def test_a_graph_of_other_weights_does_not_pass_for_the_net(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    export_it = export.export
+
+    def export_another(net: nn.Module, *rest: Any) -> Path:
+        another = deepcopy(net)
+        next(another.parameters()).data += 0.01
+        return export_it(another, *rest)
+
+    source = stages.given(shop)
+    monkeypatch.setattr(export, "export", export_another)
+    with pytest.raises(ParityBroken, match="graph at batch 1: expected a difference of at most 1e-05"):
+        stages.exported(shop, source)
+    assert not list(shop.steps.folder.glob("onnx-*"))
 
 
 class WithWeightOfItsOwn(nn.Module):
