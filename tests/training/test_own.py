@@ -4,25 +4,27 @@ import subprocess
 import sys
 import sysconfig
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from typer.testing import CliRunner
 
 import training
 from app.contract.manifest import Manifest
 from tests.training import mynets
-from training import cli
+from training import checkpoint, cli, decision
 from training.data.dataset import Dataset
 from training.errors import SubjectRefused
 from training.measure.answers import graph_answers, open_graph
 from training.own import compile, load
 from training.own_graph import application_of, read_rows
-from training.pareto import Terms
+from training.pareto import Candidate, Choice, Terms, choose
 from training.report import Report
 
 
@@ -53,7 +55,14 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_transformer_is_compiled_and_loses_heads(tmp_path: Path) -> None:
+def test_a_transformer_is_compiled_and_loses_heads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def choose_the_cut_one(candidates: list[Candidate], terms: Terms) -> Choice:
+        choice = choose([candidate for candidate in candidates if candidate.widths == "3.5x"], terms)
+        uncut = {candidate.name: ("uncut",) for candidate in candidates if candidate.widths != "3.5x"}
+        return Choice(choice.chosen, {**uncut, **choice.rejected})
+
+    # Nets as small as these are equally fast, cut or not, and chance would choose.
+    monkeypatch.setattr(decision, "choose", choose_the_cut_one)
     torch.manual_seed(1)
     net = mynets.learnt(mynets.Encoder())
     folder = compile(
@@ -65,17 +74,23 @@ def test_a_transformer_is_compiled_and_loses_heads(tmp_path: Path) -> None:
         Terms(max_drop=30.0),
         name="encoder",
         peak_learning_rate=3e-3,
-        plan=mynets.PLAN,
+        # Without every hidden unit that may go it is 2.4 times as cheap, and 3.4 times with one layer's heads gone too.
+        plan=replace(mynets.PLAN, levels=(3.5,)),
         models=tmp_path / "models",
         runs=tmp_path / "runs",
     )
     manifest, report = Manifest.read(folder), Report.read(folder)
     manifest.verify(folder)
     names = {entry.name: entry for entry in report.entries}
-    assert {"original fp32", "1x fp32", "2x fp32", "2x dynamic"} <= names.keys()
+    assert {"original fp32", "1x fp32", "3.5x fp32", "3.5x dynamic"} <= names.keys()
     # Its scale is the whole batch's, so a row's answer depends on its neighbours.
     assert (names["1x fp32"].batchable, names["1x dynamic"].batchable) == (True, False)
-    assert [layer.units for layer in report.layers if layer.name.endswith("self_attn.q")] == [4, 4]
+    heads = [layer for layer in report.layers if layer.name.endswith("self_attn.q")]
+    assert [layer.units for layer in heads] == [4, 4]
+    assert all(1 <= layer.after_pruning < 4 for layer in heads)
+    saved = load_file(folder / checkpoint.FILENAME)
+    widths = [saved[f"{layer.name}.weight"].shape for layer in heads]
+    assert widths == [(layer.after_pruning * mynets.WIDTH // 4, mynets.WIDTH) for layer in heads]
     for variant in manifest.variants:
         assert variant.batchable == ("dynamic" not in variant.precision)
         answers = graph_answers(open_graph(folder / variant.file), mynets.EVALUATION.test.inputs)

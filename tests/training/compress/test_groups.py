@@ -1,5 +1,6 @@
 """Groups: found whole, removed right, and left out where they could not be."""
 
+import gc
 from collections.abc import Collection
 
 import pytest
@@ -145,6 +146,26 @@ def test_two_nets_do_not_meet() -> None:
     alone = find_groups(first(), rows)
     find_groups(second(), pictures)
     assert find_groups(first(), rows) == alone
+
+
+class Watched(nn.Conv2d):
+    """A layer whose copies can be counted."""
+
+
+def watched() -> int:
+    gc.collect()
+    return sum(type(one) is Watched for one in gc.get_objects())
+
+
+def test_nothing_keeps_a_layer_or_a_copy_of_it_once_the_groups_are_found() -> None:
+    # Torch-Pruning's pruners note layers with groups of channels in a dict that all of them share, and that never ends.
+    grouped, layers = Watched(8, 8, 1, groups=4), (Watched(3, 8, 1), Watched(8, 6, 1), Watched(6, 2, 1))
+    net = learnt(nn.Sequential(layers[0], nn.ReLU(), grouped, layers[1], nn.ReLU(), layers[2]))
+    groups = find_groups(net, drawn(3, 3, 4, 4))
+    assert [group.name for group in groups] == ["3"]
+    assert watched() == 4, "the copies that the search has tried are gone"
+    del net, grouped, layers
+    assert watched() == 0, "the groups hold names alone"
 
 
 def test_a_flattened_unit_has_a_place_for_each_position() -> None:

@@ -1,12 +1,13 @@
 """The ranges that a graph is quantised by: seen on every row, kept to the last bit."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.training.compress.test_quantize import CALIBRATION, PORTABLE
-from tests.training.graphs import images, residual, written
+from tests.training.graphs import CHANNELS, images, residual, written
 from training.compress import ranges
 from training.compress.quantize import PRESETS, Quantizer, quantize
 from training.compress.ranges import Batches
@@ -31,6 +32,23 @@ def test_they_are_the_smallest_and_largest_values_of_all_rows(tmp_path: Path) ->
     answers = graph_answers(open_graph(plain), CALIBRATION)
     (output,) = (output.name for output in open_graph(plain).get_outputs())
     assert found[output] == pytest.approx((answers.min(), answers.max()), rel=1e-6)
+
+
+def most_held(rows: int) -> int:
+    """Bytes of memory, at most, while the ranges of so many rows are found."""
+    model, calibration = residual(), images(rows)
+    tracemalloc.start()
+    try:
+        ranges.seen(model, PRESETS["portable"].operators, calibration)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_more_rows_need_no_more_memory() -> None:
+    few, many = most_held(64), most_held(1024)
+    activations_of_one_layer = (1024 - 64) * CHANNELS * 8 * 8 * 4
+    assert many - few < activations_of_one_layer / 10
 
 
 def test_a_graph_is_quantised_again_by_what_was_kept_whatever_rows_this_cpu_would_see(tmp_path: Path) -> None:
