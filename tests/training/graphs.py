@@ -9,7 +9,7 @@ from onnx import ModelProto, numpy_helper, parser
 
 CHANNELS = 16
 RESIDUAL = """<ir_version: 10, opset_import: ["" : 20]>
-graph (uint8[batch, 8, 8, 3] image) => (float[batch, 10] logits) <float mean = {120.0}, float deviation = {64.0}> {
+graph (uint8[batch, 8, 8, 4] image) => (float[batch, 10] logits) <float mean = {120.0}, float deviation = {64.0}> {
   [turn] turned = Transpose <perm = [0, 3, 1, 2]> (image)
   [cast] floats = Cast <to = 1> (turned)
   [sub] centred = Sub (floats, mean)
@@ -28,11 +28,20 @@ graph (uint8[batch, 8, 8, 3] image) => (float[batch, 10] logits) <float mean = {
 }"""
 
 
-def residual() -> ModelProto:
-    """Three convolutions, the second beside a straight way, and a dense layer; pictures of bytes go in."""
+def residual(colours: int = 4) -> ModelProto:
+    """Three convolutions, the second beside a straight way, and a dense layer; pictures of bytes go in.
+
+    Those of fewer than four colours have a first convolution that int8 leaves alone.
+    """
     model = parser.parse_model(RESIDUAL)
+    model.graph.input[0].type.tensor_type.shape.dim[3].dim_value = colours
     chance = np.random.default_rng(1)
-    shapes = {"1": (CHANNELS, 3, 3, 3), "2": (CHANNELS, CHANNELS, 3, 3), "3": (CHANNELS, CHANNELS, 3, 3), "4": (10, 16)}
+    shapes = {
+        "1": (CHANNELS, colours, 3, 3),
+        "2": (CHANNELS, CHANNELS, 3, 3),
+        "3": (CHANNELS, CHANNELS, 3, 3),
+        "4": (10, 16),
+    }
     for number, shape in shapes.items():
         weight = chance.normal(0, np.prod(shape[1:]) ** -0.5, shape).astype(np.float32)
         bias = chance.normal(0, 0.1, shape[0]).astype(np.float32)
@@ -41,9 +50,9 @@ def residual() -> ModelProto:
     return model
 
 
-def images(rows: int, seed: int = 2) -> NDArray[np.uint8]:
-    """Pictures for `residual`: uint8 [rows, 8, 8, 3]."""
-    return np.random.default_rng(seed).integers(0, 256, (rows, 8, 8, 3), dtype=np.uint8)
+def images(rows: int, seed: int = 2, colours: int = 4) -> NDArray[np.uint8]:
+    """Pictures for `residual`: uint8 [rows, 8, 8, colours]."""
+    return np.random.default_rng(seed).integers(0, 256, (rows, 8, 8, colours), dtype=np.uint8)
 
 
 def written(model: ModelProto, path: Path) -> Path:

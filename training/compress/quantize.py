@@ -25,6 +25,13 @@ LEAST_OPSET = 13
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators that multiply; the others are quantised so that int8 values pass through without a detour by floats."""
 
+FEW_CHANNELS = 4
+"""A convolution that reads fewer, as the first one over a picture does, stays float. In int8 the runtime first unfolds
+what it reads into columns, which takes longer here than the products save (docs/decisions/0012-compile.md)."""
+
+FOLLOWING = frozenset({"Relu", "Clip"})
+"""Operators that the runtime runs as part of the convolution before them."""
+
 PASSING = frozenset({"Relu", "Clip", "MaxPool", "Flatten", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"})
 """Operators through which the runtime moves a quantisation from their output to their input."""
 
@@ -102,8 +109,8 @@ def quantize(
 class Quantizer:
     """One float graph, one preset and the ranges of the graph's tensors: quantises as often as wanted.
 
-    `model` is the float graph; `nodes` maps the name of each node that can be quantised to its operator, in order;
-    `ranges` are looked at by static presets alone.
+    `model` is the float graph; `nodes` maps the name of each node that can be quantised to its operator, in order, with
+    a static preset all but the convolutions over few channels; `ranges` are looked at by static presets alone.
     """
 
     def __init__(self, path: Path, preset: Preset, ranges: Ranges) -> None:
@@ -112,8 +119,11 @@ class Quantizer:
         self.model = graph.load(path)
         require_float(self.model)
         name_nodes(self.model)
+        self._over_few = over_few_channels(self.model) if isinstance(preset, StaticPreset) else frozenset[str]()
         self.nodes = {
-            node.name: node.op_type for node in self.model.graph.node if node.op_type in self.preset.operators
+            node.name: node.op_type
+            for node in self.model.graph.node
+            if node.op_type in preset.operators and node.name not in self._over_few
         }
         if not WEIGHTED & set(self.nodes.values()):
             raise QuantisationRefused(f"{path.name}: expected one of {', '.join(sorted(WEIGHTED))}, got none")
@@ -134,7 +144,7 @@ class Quantizer:
             raise QuantisationRefused(f"keep_float: expected nodes of the graph, got {', '.join(sorted(unknown))}")
         if not any(kind in WEIGHTED for name, kind in self.nodes.items() if name not in keep_float):
             raise QuantisationRefused("keep_float: expected some node with weights to be quantised, got none")
-        return graph.save(self._quantised(sorted(keep_float)), destination)
+        return graph.save(self._quantised(sorted({*keep_float, *self._over_few})), destination)
 
     def _quantised(self, keep_float: list[str]) -> ModelProto:
         source = ModelProto()
@@ -158,6 +168,21 @@ class Quantizer:
         quantised: ModelProto = quantizer.model.model
         hold_floats(quantised)
         return quantised
+
+
+def over_few_channels(model: ModelProto) -> frozenset[str]:
+    """The names of the convolutions that read fewer than FEW_CHANNELS, and of what the runtime runs with them."""
+    weights = {weight.name: weight.dims for weight in model.graph.initializer}
+    makers = {name: node for node in model.graph.node for name in node.output}
+    found = set()
+    for node in model.graph.node:
+        if node.op_type == "Conv" and node.input[1] in weights:
+            groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+            if weights[node.input[1]][1] * groups < FEW_CHANNELS:
+                found.add(node.name)
+        elif node.op_type in FOLLOWING and (maker := makers.get(node.input[0])) and maker.name in found:
+            found.add(node.name)
+    return frozenset(found)
 
 
 def hold_floats(model: ModelProto) -> None:

@@ -17,9 +17,10 @@ from onnx import ModelProto, numpy_helper, parser
 import training
 from tests.training.graphs import images, residual, written
 from training.compress import graph
-from training.compress.quantize import PRESETS, Quantizer, StaticPreset, find, quantize
+from training.compress.quantize import PRESETS, Quantizer, StaticPreset, find, over_few_channels, quantize
 from training.errors import GraphRefused, QuantisationRefused, UnknownPreset
 from training.measure.answers import graph_answers, open_graph
+from training.measure.coverage import coverage
 from training.measure.host import missing
 
 CHECKOUT = Path(training.__file__).parent.parent
@@ -34,6 +35,26 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def kinds(path: Path) -> list[str]:
     return [node.op_type for node in onnx.load(path).graph.node]
+
+
+@pytest.mark.parametrize(("colours", "floats"), [(1, 1), (3, 1), (4, 0)])
+def test_a_convolution_over_the_colours_of_a_picture_stays_float(colours: int, floats: int, tmp_path: Path) -> None:
+    plain, pictures = written(residual(colours), tmp_path / "model.onnx"), images(40, colours=colours)
+    quantised = quantize(plain, PORTABLE, pictures, tmp_path / "int8.onnx")
+    ops = coverage(quantised).ops
+    assert (ops.get("Conv", 0), ops["QLinearConv"]) == (floats, 3 - floats)
+    names = {weight.name for weight in onnx.load(quantised).graph.initializer}
+    assert ("pixels_scale" in names) == (floats == 0), "a picture that goes into floats is not quantised"
+    assert error(quantised, plain, images(30, seed=9, colours=colours)) < 0.1
+
+
+def test_a_convolution_of_one_channel_in_each_group_reads_them_all() -> None:
+    model = parser.parse_model(
+        """<ir_version: 10, opset_import: ["" : 20]> graph (float[batch, 8, 6, 6] x) => (float[batch, 8, 6, 6] y)
+        { [deep] c = Conv <group = 8, pads = [1, 1, 1, 1]> (x, w)  [cut] y = Relu (c) }"""
+    )
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((8, 1, 3, 3), np.float32), "w"))
+    assert over_few_channels(model) == frozenset()
 
 
 def error(path: Path, exact: Path, rows: NDArray[np.generic]) -> float:
@@ -184,7 +205,7 @@ def fused(model: ModelProto) -> None:
 def weightless(model: ModelProto) -> None:
     del model.graph.node[4:]
     model.graph.node.append(onnx.helper.make_node("Flatten", ["pixels"], ["logits"]))
-    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 192
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 256
 
 
 @pytest.mark.parametrize(
@@ -215,7 +236,7 @@ def test_a_quantised_graph_is_not_quantised_again(plain: Path, tmp_path: Path) -
     "rows", [CALIBRATION[:0], CALIBRATION.astype(np.float32), CALIBRATION[:, :4], CALIBRATION[0]], ids=lambda r: r.shape
 )
 def test_rows_that_do_not_fit_are_refused(rows: NDArray[np.generic], plain: Path, tmp_path: Path) -> None:
-    with pytest.raises(QuantisationRefused, match=r"calibration: expected rows of uint8 \[-1, 8, 8, 3\], got"):
+    with pytest.raises(QuantisationRefused, match=r"calibration: expected rows of uint8 \[-1, 8, 8, 4\], got"):
         quantize(plain, PORTABLE, rows, tmp_path / "int8.onnx")
 
 
