@@ -53,7 +53,8 @@ def test_every_file_is_the_one_that_was_published(shipped: Shipped) -> None:
 def test_it_was_trained_by_the_recipe_as_it_is_now(shipped: Shipped) -> None:
     manifest, recipe = shipped.manifest, shipped.recipe
     assert (manifest.name, manifest.inputs, manifest.outputs) == (recipe.name, (recipe.input,), (recipe.output,))
-    assert (manifest.lineage.command, manifest.lineage.seeds) == (recipe.command, asdict(recipe.seeds))
+    command = f"{recipe.command} --max-drop {BARS[recipe.name].drop:g}"
+    assert (manifest.lineage.command, manifest.lineage.seeds) == (command, asdict(recipe.seeds))
 
 
 def test_its_golden_rows_pass(shipped: Shipped) -> None:
