@@ -19,11 +19,12 @@ from training.data.dataset import Dataset, stratified
 from training.decision import decide
 from training.errors import SubjectRefused
 from training.facts import write_facts
-from training.forms import FLOAT, Bench, Form, integers, known_accuracy, sound
+from training.forms import FLOAT, MOST_ROWS, Bench, Form, integers, known_accuracy, sound
 from training.job import Job
 from training.measure.accuracy import top1
 from training.measure.answers import graph_answers, open_graph
-from training.measure.served import open_served
+from training.measure.neighbours import require_every_batch
+from training.measure.served import open_served, runner
 from training.plan import Plan
 from training.publish import publish
 from training.steps import Step
@@ -74,15 +75,17 @@ def application_of(path: Path, rows: Dataset, name: str) -> Application:
     """What a graph is for, by its own signature.
 
     Raises SubjectRefused for several inputs or outputs, for one that takes no batch of such rows, and for rows that are
-    too few to be divided.
+    too few to be divided; ExportRefused for a batch that is free by name only.
     """
     require_name(name)
-    signature: Signature = open_served(path).signature
+    session = open_served(path)
+    signature: Signature = session.signature
     if len(signature.inputs) != 1 or len(signature.outputs) != 1:
         raise SubjectRefused(
             f"{path.name}: expected one input and output, got {len(signature.inputs)} and {len(signature.outputs)}"
         )
     require_fit(path, signature.inputs[0], rows.inputs)
+    require_every_batch(runner(session), rows.inputs, MOST_ROWS)
     try:
         split = stratified(rows, seed=SEED, **PARTS)
     except ValueError as error:  # a class, or a part, with too few of them

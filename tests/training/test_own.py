@@ -20,7 +20,7 @@ from app.contract.manifest import Manifest
 from tests.training import mynets
 from training import checkpoint, cli, decision
 from training.data.dataset import Dataset
-from training.errors import SubjectRefused
+from training.errors import ExportRefused, SubjectRefused
 from training.measure.answers import graph_answers, open_graph
 from training.own import compile, load
 from training.own_graph import application_of, read_rows
@@ -202,6 +202,15 @@ def test_a_graph_of_a_fixed_batch_is_refused(graph: Path, tmp_path: Path) -> Non
     onnx.save(model, tmp_path / "words.onnx")
     with pytest.raises(SubjectRefused, match=r"expected a free first axis, for the batch, got x of shape \[1, 6, 16\]"):
         application_of(tmp_path / "words.onnx", mynets.rows(40, 5), "words")
+
+
+def test_a_graph_whose_batch_is_free_by_name_only_is_refused(tmp_path: Path) -> None:
+    pairs = """<ir_version: 10, opset_import: ["" : 20]> graph (float[batch, 4] x) => (float[batch, 4] y)
+        <int64[2] pairs = {-1, 8}, int64[2] rows = {-1, 4}> { flat = Reshape (x, pairs)  y = Reshape (flat, rows) }"""
+    onnx.save(onnx.parser.parse_model(pairs), tmp_path / "pairs.onnx")
+    rows = Dataset(np.eye(4, dtype=np.float32).repeat(10, 0), np.arange(4).repeat(10))
+    with pytest.raises(ExportRefused, match="batch 1: expected answers, got ExecutionFailed"):
+        application_of(tmp_path / "pairs.onnx", rows, "pairs")
 
 
 def test_rows_of_another_kind_are_refused(graph: Path) -> None:
