@@ -32,8 +32,8 @@ PLANTS = {
     ),
     "two rows swapped": Plant(
         "protocol/json_answers.py",
-        "self._rows[share.start : share.stop])",
-        "self._rows[share.start : share.stop][:: -1 if len(self._rows) == 7 else 1])",
+        "else np.ascontiguousarray(array))",
+        "else np.ascontiguousarray(array[:: -1 if len(array) == 7 else 1]))",
         "the server array",
     ),
     "an endless loop": Plant(
