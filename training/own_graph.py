@@ -136,12 +136,7 @@ def folded(bench: Bench, original: Form) -> Path:
         prepare.prepare(original.path, folder / FILENAME)
         answers = graph_answers(open_graph(original.path), application.samples)
         golden.write(application.samples, answers, application.input, application.output, folder)
-        before, after = (batch_norms(path) for path in (original.path, folder / FILENAME))
+        before, after = (graph.batch_norms(graph.load(path)) for path in (original.path, folder / FILENAME))
         write_facts(folder, {"batch_norms": before - after})
 
     return bench.steps.take(Step("onnx", {}, [prepare, graph, golden], [original.folder]), make)
-
-
-def batch_norms(path: Path) -> int:
-    """How many BatchNormalization nodes a graph has."""
-    return sum(node.op_type == "BatchNormalization" for node in graph.nodes(graph.load(path).graph))

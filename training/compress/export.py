@@ -96,7 +96,7 @@ def require_exported(model: ModelProto, input: InputSpec, output: OutputSpec, ba
         raise ExportRefused(f"opset: expected {OPSET} of ONNX alone, got {opsets}")
     require_tensors(model.graph.input, input)
     require_tensors(model.graph.output, output)
-    left = sum(node.op_type == "BatchNormalization" for node in graph.nodes(model.graph))
+    left = graph.batch_norms(model)
     if left > batch_norms:
         raise ExportRefused(
             f"nodes: expected at most {batch_norms} BatchNormalization, for the others fold, got {left}"

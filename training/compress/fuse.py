@@ -48,9 +48,10 @@ def fold(net: nn.Module) -> Fused:
     BatchNorm is its own fold, and so is one that torch.fx cannot trace: its BatchNorms are left to the runtime, as are
     those that stand behind no layer of their own.
     """
-    traced = trace(net) if batch_norms(net) else None
+    found = batch_norms(net)
+    traced = trace(net) if found else None
     if traced is None:
-        return Fused(net, 0, len(batch_norms(net)))
+        return Fused(net, 0, len(found))
     norms = [node for node in traced.graph.nodes if _follows_its_layer(node, traced)]
     for norm in norms:
         (layer,) = norm.all_input_nodes

@@ -92,6 +92,11 @@ def nodes(graph: Any) -> Iterator[NodeProto]:
                 yield from nodes(inner)
 
 
+def batch_norms(model: ModelProto) -> int:
+    """How many BatchNormalization nodes there are."""
+    return sum(node.op_type == "BatchNormalization" for node in nodes(model.graph))
+
+
 def weight_bytes(model: ModelProto) -> int:
     """Bytes of the graph's weights."""
     return sum(weight.ByteSize() for weight in model.graph.initializer)
