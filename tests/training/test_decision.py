@@ -126,13 +126,14 @@ def test_a_graph_takes_no_part_before_it_has_taken_every_batch(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    in_pairs = form(tmp_path, "given", FLOAT, IN_PAIRS)
+    whole, in_pairs = form(tmp_path, "given", FLOAT, SAME), form(tmp_path, UNCUT, FLOAT, IN_PAIRS)
     given = rows(0, 1, 2, 3)
     np.savez(tmp_path / "rows.npz", inputs=given.inputs, targets=given.targets)
     job = Job(models=tmp_path / "models", folder=tmp_path / "run", terms=TERMS, notice=told.append)
+    monkeypatch.setattr(own_graph, "folded", lambda bench, original: in_pairs.folder)
     monkeypatch.setattr(own_graph, "decide", count)
     with pytest.raises(NoCandidate, match="0 forms take part"):
-        own_graph.compile_graph(in_pairs.path, tmp_path / "rows.npz", "pairs", Plan(presets=()), job)
+        own_graph.compile_graph(whole.path, tmp_path / "rows.npz", "whole", Plan(presets=()), job)
     assert [sentence.partition(", got")[0] for sentence in told] == ["1x fp32: batch 1: expected answers"]
 
 
