@@ -54,6 +54,7 @@ class Repository:
         self._store = store
         self._cache = cache
         self._metrics = metrics
+        metrics.states.watch(lambda: [(name, str(version), slot.state) for (name, version), slot in self._each()])
         self._slots: dict[str, dict[int, Slot]] = {}
         self._problems: list[str] = []
         self._resolved: dict[tuple[str | None, str | None], Model] = {}

@@ -14,6 +14,7 @@ from prometheus_client import (
 from app.telemetry.answers import RequestMetrics
 from app.telemetry.histogram import Histogram
 from app.telemetry.load import Load, LoadMetrics
+from app.telemetry.states import StateMetrics
 from app.telemetry.tally import Tally
 from app.telemetry.triton import TritonNames
 
@@ -64,7 +65,7 @@ class ModelMetrics:
 
     def cancelled(self, stage: str) -> None:
         """A client went away: its request waited (queue), was in a run with others (batch) or alone (run)."""
-        self._metrics.cancelled.labels(*self._labels, stage).inc()
+        self._metrics.cancelled.count(*self._labels, stage).value += 1
 
     def missed(self) -> None:
         """A deadline passed before the answer was there."""
@@ -105,9 +106,7 @@ class Metrics:
         self.rejected = Counter(
             "bonsai_rejected", "Requests refused because of load.", (*VERSION, "reason"), registry=registry
         )
-        self.cancelled = Counter(
-            "bonsai_cancelled", "Requests whose client went away.", (*VERSION, "stage"), registry=registry
-        )
+        self.cancelled = Tally("bonsai_cancelled", "Requests whose client went away.", (*VERSION, "stage"), registry)
         self.discarded = Tally(
             "bonsai_discarded_answers",
             "Requests that were run although their client left or their deadline passed meanwhile.",
@@ -120,10 +119,11 @@ class Metrics:
         self.model_ready = Gauge(
             "bonsai_model_ready", "1 while the version answers requests.", (*VERSION, "provider"), registry=registry
         )
+        self.states = StateMetrics(registry)
         self.loads = Counter(
             "bonsai_model_loads", "Attempts to load a version.", (*VERSION, "result"), registry=registry
         )
-        TritonNames(self.requests, self.batch_rows, self.loads_now, registry)
+        TritonNames(self.requests, self.cancelled, self.batch_rows, self.loads_now, registry)
 
     def of(self, model: str, version: int) -> ModelMetrics:
         return ModelMetrics(self, model, version)

@@ -30,12 +30,15 @@ class Tally(Collector):
         """The series of these label values."""
         return self._counts.setdefault(values, Count())
 
+    def counts(self) -> Iterator[tuple[tuple[str, ...], int]]:
+        """Label values and count of every series that has moved."""
+        return ((values, count.value) for values, count in self._counts.items() if count.value)
+
     def describe(self) -> Iterator[CounterMetricFamily]:
         yield CounterMetricFamily(self.name, self._text, labels=self.label_names)
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         family = CounterMetricFamily(self.name, self._text, labels=self.label_names)
-        for values, count in self._counts.items():
-            if count.value:
-                family.add_metric(values, count.value)
+        for values, count in self.counts():
+            family.add_metric(values, count)
         yield family

@@ -4,6 +4,7 @@ See "Metrics" in Triton's user guide. Durations are sums in microseconds. They a
 lack the ending that the text format wants of a counter, so their type is left open.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry
@@ -13,6 +14,7 @@ from prometheus_client.registry import Collector
 from app.telemetry.answers import Answers, RequestMetrics
 from app.telemetry.histogram import Histogram
 from app.telemetry.load import LoadMetrics
+from app.telemetry.tally import Tally
 
 LABELS = ("model", "version")
 REASONS = {
@@ -22,7 +24,7 @@ REASONS = {
     "deadline_exceeded": "REJECTED",
     "execution_failed": "BACKEND",
 }
-"""Triton's reason for an error code; for every other one OTHER."""
+"""Triton's reason for an error code; for every other one OTHER. Who has gone gets no error, and counts as CANCELED."""
 
 _DURATIONS: dict[str, tuple[str, Callable[[Answers], float]]] = {
     "nv_inference_request_duration_us": ("Time of requests, whole.", lambda answers: answers.total.total),
@@ -45,11 +47,13 @@ class TritonNames(Collector):
     def __init__(
         self,
         requests: RequestMetrics,
+        cancelled: Tally,
         batch_rows: Histogram,
         load: LoadMetrics,
         registry: CollectorRegistry,
     ) -> None:
         self._requests = requests
+        self._cancelled = cancelled
         self._batch_rows = batch_rows
         self._load = load
         registry.register(self)
@@ -75,10 +79,11 @@ class TritonNames(Collector):
             for name, (_, seconds) in _DURATIONS.items():
                 durations[name].add_metric(labels, seconds(answers) * 1e6)
         yield from (success, *durations.values())
-        counts: dict[tuple[str, str, str], int] = {}
+        counts: Counter[tuple[str, str, str]] = Counter()
         for (model, version, code), count in self._requests.failures():
-            labels_ = (model, version, REASONS.get(code, "OTHER"))
-            counts[labels_] = counts.get(labels_, 0) + count
+            counts[model, version, REASONS.get(code, "OTHER")] += count
+        for (model, version, _), count in self._cancelled.counts():
+            counts[model, version, "CANCELED"] += count
         failure = UnknownMetricFamily(
             "nv_inference_request_failure", "Requests that failed.", labels=(*LABELS, "reason")
         )

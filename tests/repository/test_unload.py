@@ -96,15 +96,19 @@ def test_the_one_that_is_loaded_needs_no_name(shelf: Shelf) -> None:
     shelf.run(scenario)
 
 
-def test_the_readiness_metric_follows(shelf: Shelf) -> None:
+def test_the_metrics_of_readiness_and_state_follow(shelf: Shelf) -> None:
     shelf.publish("m", 1)
-    labels = {"model": "m", "version": "1", "provider": "CPUExecutionProvider"}
+    version = {"model": "m", "version": "1"}
+    ready = {**version, "provider": "CPUExecutionProvider"}
 
     async def scenario(repository: Repository) -> None:
         await repository.unload("m")
-        assert shelf.sample("bonsai_model_ready", **labels) is None
+        assert shelf.sample("bonsai_model_ready", **ready) is None
+        assert shelf.sample("bonsai_model_state", state="unloaded", **version) == 1
         await repository.load("m")
-        assert shelf.sample("bonsai_model_ready", **labels) == 1
+        assert shelf.sample("bonsai_model_ready", **ready) == 1
+        assert shelf.sample("bonsai_model_state", state="ready", **version) == 1
+        assert shelf.sample("bonsai_model_state", state="unloaded", **version) is None
 
     shelf.run(scenario)
 

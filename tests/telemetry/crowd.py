@@ -27,6 +27,11 @@ class Taken(NamedTuple):
     answer: "asyncio.Future[Share | BonsaiError]"
     pending: Pending | None
 
+    def cancel(self) -> None:
+        """Its client has gone."""
+        assert self.pending is not None
+        self.pending.cancel()
+
 
 def infer(application: Application, rows: Any = ROWS, model: str = "m", **members: Any) -> Taken:
     answer: asyncio.Future[Share | BonsaiError] = asyncio.get_running_loop().create_future()

@@ -14,7 +14,7 @@ from tests import graphs
 from tests.api.application import Application
 from tests.gate import Gate
 from tests.metrics import value
-from tests.telemetry.crowd import MODEL, ROWS, Taken, exposition, infer, predict
+from tests.telemetry.crowd import MODEL, ROWS, exposition, infer, predict
 
 GATED = {"model": "gated", "version": "1"}
 
@@ -179,7 +179,7 @@ def test_a_request_that_would_be_answered_too_late_is_rejected(application: Appl
 def test_a_request_that_is_cancelled_while_it_waits_is_not_run(application: Application) -> None:
     async def scenario() -> None:
         taken, other = infer(application), infer(application)
-        cancel(taken)
+        taken.cancel()
         assert isinstance(await other.answer, Share)
         assert not taken.answer.done()
 
@@ -196,9 +196,9 @@ def test_requests_that_are_cancelled_while_they_run_count_by_whether_others_need
     async def scenario() -> str:
         first, second = infer(application, model="gated"), infer(application, model="gated")
         await gate.wait_until_reached()
-        cancel(first)
+        first.cancel()
         assert not gate.halted.is_set()
-        cancel(second)
+        second.cancel()
         assert gate.halted.is_set()
         text = await exposition(application)
         assert isinstance(await infer(application, model="gated").answer, Share)
@@ -211,11 +211,6 @@ def test_requests_that_are_cancelled_while_they_run_count_by_whether_others_need
     assert value(text, "bonsai_cancelled_total", stage="batch", **GATED) == 1
     assert value(text, "bonsai_cancelled_total", stage="run", **GATED) == 1
     assert value(text, "bonsai_requests_in_flight", **GATED) == 0
-
-
-def cancel(taken: Taken) -> None:
-    assert taken.pending is not None
-    taken.pending.cancel()
 
 
 def test_a_deadline_that_passes_is_a_miss(application: Application) -> None:
@@ -269,6 +264,8 @@ def test_loads_and_readiness_show_each_version(application: Application) -> None
     assert value(text, "bonsai_model_loads_total", result="failed", model="broken", version="1") == 1
     assert value(text, "bonsai_model_ready", provider="CPUExecutionProvider", **MODEL) == 1
     assert 'bonsai_model_ready{model="broken"' not in text
+    assert value(text, "bonsai_model_state", state="ready", **MODEL) == 1
+    assert value(text, "bonsai_model_state", state="failed", model="broken", version="1") == 1
 
 
 def test_no_metric_is_left_that_nothing_moves(application: Application, gate: Gate) -> None:
@@ -277,10 +274,10 @@ def test_no_metric_is_left_that_nothing_moves(application: Application, gate: Ga
     async def crowd() -> None:
         given_up = infer(application, model="gated")
         await gate.wait_until_reached()
-        cancel(given_up)  # which opens the gate
+        given_up.cancel()  # which opens the gate
         assert isinstance(await infer(application, model="gated").answer, Share)
         taken = [infer(application) for _ in range(5)]
-        cancel(taken[0])
+        taken[0].cancel()
         await asyncio.gather(*(one.answer for one in taken[1:]))
 
     application.run(crowd())

@@ -6,8 +6,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.api.status import STATUS
+from app.protocol.messages import Share
 from app.telemetry.triton import REASONS
 from tests.api.application import Application
+from tests.gate import Gate
 from tests.metrics import value
 from tests.telemetry.crowd import MODEL, exposition, infer, predict
 
@@ -56,6 +58,20 @@ def test_failures_count_by_tritons_reasons(application: Application) -> None:
     assert value(text, count, reason="REJECTED", **RAISING) == 1
     assert value(text, count, reason="REJECTED", model="", version="") == 1
     assert value(text, count, reason="OTHER", model="", version="") == 1
+
+
+def test_a_request_whose_client_has_gone_is_canceled_wherever_it_was(application: Application, gate: Gate) -> None:
+    async def scenario() -> None:
+        first, second = infer(application, model="gated"), infer(application, model="gated")
+        await gate.wait_until_reached()
+        waiting = infer(application, model="gated")
+        for taken in (first, waiting, second):
+            taken.cancel()
+        assert isinstance(await infer(application, model="gated").answer, Share)
+
+    application.run(scenario())
+    text = application.get("/metrics").text
+    assert value(text, "nv_inference_request_failure", reason="CANCELED", model="gated", version="1") == 3
 
 
 def test_every_reason_is_that_of_an_error_code() -> None:
