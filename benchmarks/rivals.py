@@ -18,6 +18,13 @@ def echo(cores: str) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
+def floor(graph: Path, cores: str) -> Iterator[Server]:
+    """A run for each request on uvloop's own protocol, and nothing else."""
+    with _serving("floor", "floor.py", [str(graph)], cores) as server:
+        yield server
+
+
+@contextlib.contextmanager
 def naive(graph: Path, threads: int, cores: str) -> Iterator[Server]:
     """FastAPI with one run for each request."""
     with _serving("naive", "naive.py", [str(graph), str(threads)], cores) as server:

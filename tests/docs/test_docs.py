@@ -140,7 +140,7 @@ def test_training_options() -> None:
     assert documented_options("training.md") == options_of(dict(commands_of(typer.main.get_command(training_commands))))
 
 
-@pytest.mark.parametrize("version", ["digits/2", "sms/1"])
+@pytest.mark.parametrize("version", ["cifar10/1", "digits/2", "sms/1"])
 def test_the_figures_of_a_committed_version(version: str) -> None:
     manifest = json.loads((DOCS.parent / "models" / version / "manifest.json").read_text(encoding="utf-8"))
     compression = manifest["compression"]

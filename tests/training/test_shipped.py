@@ -24,12 +24,18 @@ MODELS = Path(__file__).parent.parent.parent / "models"
 class Bars:
     """What a version has to reach: test accuracy of its original, points lost, times as fast at some batch size."""
 
+    options: str
+    """What its command said beyond the recipe."""
     original: float
     drop: float
     speedups: dict[str, float]
 
 
-BARS = {"sms": Bars(0.97, 0.5, {"batch_1": 1.8, "batch_8": 1.8})}
+BARS = {
+    # The goal for the original was 0.9: docs/training.md says how far it came.
+    "cifar10": Bars(" --max-drop 1 --amp bf16", 0.89, 1.0, {"batch_1": 6.0, "batch_8": 6.0}),
+    "sms": Bars(" --max-drop 0.5", 0.97, 0.5, {"batch_1": 1.8, "batch_8": 1.8}),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +59,7 @@ def test_every_file_is_the_one_that_was_published(shipped: Shipped) -> None:
 def test_it_was_trained_by_the_recipe_as_it_is_now(shipped: Shipped) -> None:
     manifest, recipe = shipped.manifest, shipped.recipe
     assert (manifest.name, manifest.inputs, manifest.outputs) == (recipe.name, (recipe.input,), (recipe.output,))
-    command = f"{recipe.command} --max-drop {BARS[recipe.name].drop:g}"
+    command = recipe.command + BARS[recipe.name].options
     assert (manifest.lineage.command, manifest.lineage.seeds) == (command, asdict(recipe.seeds))
 
 
