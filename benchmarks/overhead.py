@@ -18,7 +18,7 @@ requests. A figure is the median over the rounds, a ratio the median of the rati
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from benchmarks.publishing import place
 from benchmarks.results import ECHO, NAIVE, OTHER, OURS, Report, clients, milliseconds, number, times
 
 CONNECTIONS = (1, 8, 24, 32, 40, 128)
+MLP_BODY = b'{"inputs":[[5.1,3.5,1.4,0.2]]}'
 COLOURS = {"bonsai": OURS, "echo": ECHO, "naive": NAIVE, "bonsai (ASGI)": OTHER}
 WARM_UP_CONNECTIONS = 32
 
@@ -74,8 +75,7 @@ def main() -> None:
 def measure_mlp(checkout: Path, temp: Path, pace: Pace) -> Iterator[Case]:
     graph = place(nets.mlp(temp / "mlp.onnx"), temp / "mlp-models", "mlp")
     row = np.array([[5.1, 3.5, 1.4, 0.2]], np.float32)
-    predict = wire.post("/predict", b'{"inputs":[[5.1,3.5,1.4,0.2]]}')
-    requests = {"JSON": predict, "binary": wire.infer("mlp", {"x": row})}
+    requests = {"JSON": wire.post("/predict", MLP_BODY), "binary": wire.infer("mlp", {"x": row})}
     yield from measure_formats(checkout, "MLP 4-16-3", graph, temp / "mlp-models", requests, pace)
 
 
@@ -103,10 +103,13 @@ def measure_formats(
         ]
         for format_name, request in requests.items():
             file = write_requests(models.parent / f"{models.name}-{format_name}.requests", [request])
-            yield Case(f"{net}, {format_name}", measure(servers, file, pace))
+            yield Case(f"{net}, {format_name}", measure(servers, file, CONNECTIONS, pace))
 
 
-def measure(servers: list[Server], requests: Path, pace: Pace) -> dict[int, Loads]:
+def measure(
+    servers: list[Server], requests: Path, numbers_of_connections: Sequence[int], pace: Pace
+) -> dict[int, Loads]:
+    """By the number of connections, each server's loads."""
     for server in servers:
         closed_loop(server, requests, WARM_UP_CONNECTIONS, 1, LOAD_CORE)
     return {
@@ -117,7 +120,7 @@ def measure(servers: list[Server], requests: Path, pace: Pace) -> dict[int, Load
             },
             pace.rounds,
         )
-        for connections in CONNECTIONS
+        for connections in numbers_of_connections
     }
 
 

@@ -54,8 +54,8 @@ class Repository:
         self._store = store
         self._cache = cache
         self._metrics = metrics
-        metrics.states.watch(lambda: [(name, str(version), slot.state) for (name, version), slot in self._each()])
         self._slots: dict[str, dict[int, Slot]] = {}
+        metrics.states.watch(lambda: [(name, str(version), slot.state) for (name, version), slot in self._each()])
         self._problems: list[str] = []
         self._resolved: dict[tuple[str | None, str | None], Model] = {}
         """What requests have asked for of late, until anything changes."""

@@ -8,21 +8,19 @@ on one core, wrk on the other. Prints requests per second and the median latency
 import contextlib
 import platform
 import tempfile
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks import nets, rivals, rounds, wire
 from benchmarks.bonsai import bonsai
-from benchmarks.load import Load, closed_loop, write_requests
-from benchmarks.machine import LOAD_CORE, SERVER_CORE
-from benchmarks.options import ROOT
+from benchmarks.load import write_requests
+from benchmarks.machine import SERVER_CORE
+from benchmarks.options import ROOT, Pace
+from benchmarks.overhead import MLP_BODY, Loads, measure, p50_ratio, rate_ratio
 from benchmarks.publishing import place
 
 CONNECTIONS = (1, 8, 32)
-WARM_UP_CONNECTIONS = 32
-ROUNDS = 7
-SECONDS = 1
+PACE = Pace(rounds=7, seconds=1)
 
 
 def main() -> None:
@@ -30,31 +28,23 @@ def main() -> None:
     print(f"{'connections':<13}{'server':<10}{'requests/s':>11}{'x echo':>8}{'p50, us':>9}{'x echo':>8}")
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         graph = place(nets.mlp(Path(folder) / "mlp.onnx"), Path(folder) / "models", "mlp")
-        requests = write_requests(Path(folder) / "requests", [wire.post("/predict", b'{"inputs":[[5.1,3.5,1.4,0.2]]}')])
+        requests = write_requests(Path(folder) / "requests", [wire.post("/predict", MLP_BODY)])
         servers = [
             stack.enter_context(rivals.echo(SERVER_CORE)),
             stack.enter_context(rivals.floor(graph, SERVER_CORE)),
             stack.enter_context(bonsai(ROOT, Path(folder) / "models", SERVER_CORE)),
         ]
-        for server in servers:
-            closed_loop(server, requests, WARM_UP_CONNECTIONS, 1, LOAD_CORE)
-        for connections in CONNECTIONS:
-            ways = {
-                server.name: partial(closed_loop, server, requests, connections, SECONDS, LOAD_CORE)
-                for server in servers
-            }
-            show(connections, rounds.interleaved(ways, ROUNDS))
+        for connections, loads in measure(servers, requests, CONNECTIONS, PACE).items():
+            show(connections, loads)
 
 
-def show(connections: int, loads: dict[str, list[Load]]) -> None:
-    echo = loads["echo"]
+def show(connections: int, loads: Loads) -> None:
     for name, measured in loads.items():
-        rate = rounds.ratio([load.rate for load in measured], [load.rate for load in echo])
-        p50 = rounds.ratio([load.p50 for load in measured], [load.p50 for load in echo])
+        rate = rounds.median(measured, lambda load: load.rate)
+        p50 = rounds.median(measured, lambda load: load.p50)
         print(
-            f"{connections:<13}{name:<10}{rounds.median(measured, lambda load: load.rate):>11.0f}{rate:>8.2f}"
-            f"{1e6 * rounds.median(measured, lambda load: load.p50):>9.0f}{p50:>8.2f}",
-            flush=True,
+            f"{connections:<13}{name:<10}{rate:>11.0f}{rate_ratio(loads, name, 'echo'):>8.2f}"
+            f"{1e6 * p50:>9.0f}{p50_ratio(loads, name, 'echo'):>8.2f}"
         )
 
 
