@@ -6,6 +6,7 @@ from typing import Protocol
 from app.contract.tensors import Signature, TensorSpec
 from app.errors import BonsaiError, Draining, InvalidInput
 from app.protocol.messages import DTYPES, Array, InferRequest, Inputs, Outputs, Share, empty_outputs
+from app.repository.model import Model
 from app.repository.repository import Repository
 
 WAY_PART, WAY_SECONDS = 0.02, 0.002
@@ -38,6 +39,12 @@ class DataPlane:
     @property
     def draining(self) -> bool:
         return self._drains_since is not None
+
+    def acquire(self, model: str | None, version: str | None) -> Model:
+        """The model version that answers, by name and version or the defaults. Raises what says that there is none."""
+        if self._drains_since is not None:
+            raise Draining("the server is stopping")
+        return self._repository.acquire(model, version)
 
     def infer(self, request: InferRequest, reply: Reply) -> Pending | None:
         """Admits, resolves, validates and submits a request. `reply` is called with the answer or the error: at once,

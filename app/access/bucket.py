@@ -28,3 +28,7 @@ class TokenBucket:
                 retry_after=(1 - self._tokens) / self._rate,
             )
         self._tokens -= 1
+
+    def give_back(self) -> None:
+        """Puts a token back that was taken for nothing."""
+        self._tokens += 1

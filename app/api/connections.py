@@ -1,31 +1,66 @@
 """What the connections of a server have in common."""
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from app.api.direct import Direct
 from app.api.heads import Heads
 from app.api.inference import Inference
+from app.api.status import Answer
+from app.batching.turns import Soon, Turns
+
+ENOUGH = 128
+"""Requests that do not wait for more to share a run with."""
 
 
 class Connection(Protocol):
     """One that has received a whole request."""
 
+    direct: Direct | None
+    """The request that is under way; None where it has been answered, or its client has gone."""
+
     def infer(self, direct: Direct, body: bytes) -> None:
-        """Handles the request, unless its client has gone."""
+        """Handles the request by itself, unless its client has gone."""
+
+    def answer(self, answer: Answer) -> None:
+        """Answers the request that is under way."""
+
+    def fail(self, direct: Direct, fault: Exception) -> None:
+        """Answers a request on which this server's own code failed."""
+
+
+Arrival = tuple[Connection, Direct, bytes]
+"""A request that has come whole, with its body."""
+Handle = Callable[[Sequence[Arrival]], None]
 
 
 class Inbox:
-    """Requests that came whole within a turn of the event loop. They are handled at the next turn, one right after the
-    other: a CPU that reads from a socket between two of them runs the same code slower (docs/decisions/0006)."""
+    """Requests that came whole within a turn of the event loop, which are handled together (docs/decisions/0006)."""
 
-    def __init__(self) -> None:
-        self.arrived: list[tuple[Connection, Direct, bytes]] = []
+    def __init__(self, handle: Handle, soon: Soon) -> None:
+        self.handle = handle
+        self._arrived: list[Arrival] = []
+        self._turns = Turns(soon, self, lambda: ENOUGH, self._empty)
 
-    def empty(self) -> None:
-        """Handles what has arrived."""
-        arrived, self.arrived = self.arrived, []
-        for connection, direct, body in arrived:
-            connection.infer(direct, body)
+    @property
+    def entries(self) -> int:
+        """Requests that wait for the end of the turn."""
+        return len(self._arrived)
+
+    @property
+    def rows(self) -> int:
+        """How many they have is not read yet: one each is what matters to small models."""
+        return len(self._arrived)
+
+    def put(self, connection: Connection, direct: Direct, body: bytes) -> None:
+        """Takes a request in until the turn ends."""
+        if not self._arrived:
+            self._turns.ask()
+        self._arrived.append((connection, direct, body))
+
+    def _empty(self) -> None:
+        arrived, self._arrived = self._arrived, []
+        self.handle(arrived)
 
 
 class Common(NamedTuple):

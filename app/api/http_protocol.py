@@ -26,6 +26,9 @@ LINGER_SECONDS = 2.0  # a client may go on sending that long after its answer
 class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
+    direct: Direct | None = None
+    """The inference request that is under way."""
+
     def __init__(self, *, common: Common, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
         self._inference, self._heads, self._inbox, self._read_seconds, self._max_connections = common
@@ -34,7 +37,6 @@ class HttpProtocol(HttpToolsProtocol):
         self._unread, self._arrived, self._deadline = b"", 0.0, 0.0  # what is not read yet, and when it came
         self._reader: HeadReader | None = None
         self._body: Body | None = None
-        self._direct: Direct | None = None
         self._idle = self._stepping = self._half_closed = self._draining = self._lingering = False
         self._standstill = Standstill(self._read_seconds)
 
@@ -55,14 +57,11 @@ class HttpProtocol(HttpToolsProtocol):
             end = data.find(END_OF_HEAD) + 4
             known = self._heads.get(data[:end])
             if known is not None and len(data) == end + known.length:
-                direct = self._direct = Direct(known.head, now, now)
+                direct = self.direct = Direct(known.head, now, now)
                 if len(self.connections) == 1:
-                    self.infer(direct, data[end:])
-                    return
-                inbox = self._inbox
-                if not inbox.arrived:
-                    self.loop.call_soon(inbox.empty)
-                inbox.arrived.append((self, direct, data[end:]))
+                    self._inbox.handle([(self, direct, data[end:])])
+                else:
+                    self._inbox.put(self, direct, data[end:])
                 return
         if not self._lingering:
             self._arrived = now
@@ -77,7 +76,7 @@ class HttpProtocol(HttpToolsProtocol):
         return self._half_closed
 
     def connection_lost(self, exc: Exception | None) -> None:
-        direct, self._direct, self._unread = self._direct, None, b""
+        direct, self.direct, self._unread = self.direct, None, b""
         super().connection_lost(exc)
         if direct is not None and direct.call is not None:
             direct.call.cancel()
@@ -127,7 +126,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _is_busy(self) -> bool:
         """A request is under way, or waits for room to write its answer."""
-        return self._direct is not None or self._cycle is not None or bool(self._unread and self.flow.write_paused)
+        return self.direct is not None or self._cycle is not None or bool(self._unread and self.flow.write_paused)
 
     def _read(self) -> None:
         """Goes as far as it can with what has arrived."""
@@ -181,14 +180,14 @@ class HttpProtocol(HttpToolsProtocol):
         if head is None:
             self._begin_cycle(reader, url, body)
             return
-        self._direct, self._body = Direct.begin(head, reader, self._arrived), body
-        self._begin_direct(self._direct, reader.raw, body)
+        self.direct, self._body = Direct.begin(head, reader, self._arrived), body
+        self._begin_direct(self.direct, reader.raw, body)
 
     def _begin_direct(self, direct: Direct, raw: bytes, body: Body) -> None:
         refusal = self._inference.refuse(direct.head)
         if refusal is not None:
             direct.refuse(body)
-            self._answer(refusal)
+            self.answer(refusal)
         elif direct.expects_continue:
             if not body.whole and not self._unread:
                 self.transport.write(CONTINUE)
@@ -209,7 +208,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _read_body(self, body: Body) -> bool:
         content, self._unread = body.take(self._unread)
-        direct, cycle = self._direct, self._cycle
+        direct, cycle = self.direct, self._cycle
         if direct is not None:
             direct.body += content
         elif cycle is not None:
@@ -231,22 +230,27 @@ class HttpProtocol(HttpToolsProtocol):
 
     def infer(self, direct: Direct, body: bytes) -> None:
         """Handles a request that has come whole, unless its client has gone since."""
-        if direct is not self._direct:
+        if direct is not self.direct:
             return
-        inference = self._inference
         try:
-            direct.call = inference.handle(direct.head, body, direct.received, direct.read, self._peer, self._answer)
-        except Exception as fault:  # boundary: requests of other connections are handled behind it
-            direct.connection = CLOSE
-            if direct is self._direct:
-                self._answer(inference.failed(direct.head, fault))
-            else:
-                self.logger.error("fault while a request was answered", exc_info=fault)
-                self.transport.abort()
+            direct.call = self._inference.handle(
+                direct.head, body, direct.received, direct.read, self._peer, self.answer
+            )
+        except Exception as fault:  # noqa: BLE001 - boundary: requests of other connections are handled behind it
+            self.fail(direct, fault)
 
-    def _answer(self, answer: Answer) -> None:
+    def fail(self, direct: Direct, fault: Exception) -> None:
+        """Answers a request on which this server's own code failed."""
+        direct.connection = CLOSE
+        if direct is self.direct:
+            self.answer(self._inference.failed(direct.head, fault))
+        else:
+            self.logger.error("fault while a request was answered", exc_info=fault)
+            self.transport.abort()
+
+    def answer(self, answer: Answer) -> None:
         """Answers the inference request that is under way."""
-        direct, self._direct = self._direct, None
+        direct, self.direct = self.direct, None
         assert direct is not None
         if self._draining and not self._unread:
             direct.connection = CLOSE
@@ -277,7 +281,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _reject(self, fault: Unreadable) -> None:
         """Says what is wrong with a request that cannot be read to its end, and hangs up."""
-        direct, self._direct = self._direct, None
+        direct, self.direct = self.direct, None
         is_answered = self._body is not None and direct is None
         if self._cycle is not None:
             is_answered = self._cycle.response_started

@@ -16,7 +16,8 @@ from app.api.routes import Route, json_length, route
 from app.api.status import Answer, MethodNotAllowed, answer_to
 from app.dataplane import DataPlane, Pending
 from app.errors import BonsaiError, InvalidInput, TooLarge, clip
-from app.protocol.messages import InferRequest, Share, Timings
+from app.protocol import native
+from app.protocol.messages import InferRequest, ServedModel, Share, Timings
 from app.telemetry.logging import RequestLog
 from app.telemetry.metrics import Metrics
 
@@ -45,6 +46,8 @@ class Head:
     """Seconds, of X-Request-Timeout-Ms."""
     json_length: int | None
     """Of Inference-Header-Content-Length: how many bytes of the body are JSON."""
+    is_plain: bool
+    """Its body is JSON for /predict, and it asks for nothing that changes how the body is handled."""
 
 
 class Call(msgspec.Struct, eq=False):
@@ -80,6 +83,7 @@ class Inference:
         self._clock = dataplane.clock
         self._requests = metrics.requests
         self._log = log
+        self._threshold = log.threshold
 
     def read_head(self, method: str, path: str, headers: Mapping[bytes, bytes], query: bytes = b"") -> Head | None:
         """The head of a request to an inference path; None for every other path."""
@@ -90,7 +94,19 @@ class Inference:
         if request_id is not None and _REQUEST_ID.fullmatch(request_id) is None:
             request_id = None
         caller, refusal = self._identify(headers)
-        return Head(method, path, headers, found, caller, refusal, request_id, _timeout(headers), json_length(headers))
+        timeout = _timeout(headers)
+        return Head(
+            method,
+            path,
+            headers,
+            found,
+            caller,
+            refusal,
+            request_id,
+            timeout,
+            json_length(headers),
+            is_plain=found.decode is native.decode and timeout is None,
+        )
 
     def refuse(self, head: Head) -> Answer | None:
         """The answer to a request that is wrong by its head alone; None where its body is wanted."""
@@ -121,7 +137,7 @@ class Inference:
         `received` and `read` are the instants, in seconds of the monotonic clock, at which the head and the body were
         there; `peer` is whose request it is where no key says that.
         """
-        call = Call(self, head, head.request_id or _fresh_id(), Timings(received, read), respond)
+        call = Call(self, head, head.request_id or fresh_id(), Timings(received, read), respond)
         caller = head.caller
         try:
             if caller.bucket is not None:
@@ -140,33 +156,36 @@ class Inference:
         """The answer that a call ends with."""
         if isinstance(outcome, BonsaiError):
             return self.fail(call, outcome)
-        request, timings = call.request, call.timings
-        assert request is not None
-        assert request.served is not None
+        assert call.request is not None
         try:
-            encoded = call.head.route.encode(request, outcome)
+            return self.write(call.head, call.request_id, call.request, outcome)
         except Exception as error:  # noqa: BLE001 - boundary: what cannot be written must not take others along
             return self.fail(call, BonsaiError.of(error))
-        timings.encoded = self._clock()
-        served = request.served
+
+    def write(self, head: Head, request_id: bytes, request: InferRequest, share: Share) -> Answer:
+        """A good answer. Raises NotRepresentable where the route's format cannot carry it."""
+        served, timings = request.served, request.timings
+        assert served is not None
+        encoded = head.route.encode(request, share)
+        written = timings.encoded = self._clock()
         self._requests.answered(served.name, served.version, timings)
-        if timings.encoded - timings.received >= self._log.threshold:
-            self._write_log(call, 200, None, timings.total)
-        return Answer(200, answer_headers(timings, call.request_id, served, encoded), encoded.body)
+        if written - timings.received >= self._threshold:
+            self._write_log(head, request_id, served, 200, None, timings.total)
+        return Answer(200, answer_headers(timings, request_id, served, encoded), encoded.body)
 
     def fail(self, call: Call, error: BonsaiError) -> Answer:
         """The answer of a call that failed."""
         answer = answer_to(error, b"x-request-id: %b\r\n" % call.request_id)
-        model, version = _labels(call)
+        served = call.request.served if call.request is not None else None
         seconds = self._clock() - call.timings.received
-        self._requests.failed(model, version, error.code, seconds)
+        self._requests.failed(*_labels(served), error.code, seconds)
         fault = error if answer.status == 500 else None
         if self._log.wants(seconds, fault):
-            self._write_log(call, answer.status, error, seconds)
+            self._write_log(call.head, call.request_id, served, answer.status, error, seconds)
         return answer
 
     def _refusal(self, head: Head, error: BonsaiError) -> Answer:
-        return self.fail(Call(self, head, head.request_id or _fresh_id(), Timings(self._clock()), _nobody), error)
+        return self.fail(Call(self, head, head.request_id or fresh_id(), Timings(self._clock()), unheard), error)
 
     def _identify(self, headers: Mapping[bytes, bytes]) -> tuple[Caller, BonsaiError | None]:
         """Whose request this is, and why it is refused."""
@@ -190,9 +209,17 @@ class Inference:
             got = headers[_TIMEOUT].decode("latin-1")
             raise InvalidInput.field("x-request-timeout-ms", expected="milliseconds, more than 0", got=got)
 
-    def _write_log(self, call: Call, status: int, error: BonsaiError | None, seconds: float) -> None:
-        model, version = _labels(call)
-        fields: dict[str, object] = {"request_id": call.request_id.decode(), "path": call.head.path}
+    def _write_log(
+        self,
+        head: Head,
+        request_id: bytes,
+        served: ServedModel | None,
+        status: int,
+        error: BonsaiError | None,
+        seconds: float,
+    ) -> None:
+        model, version = _labels(served)
+        fields: dict[str, object] = {"request_id": request_id.decode(), "path": head.path}
         fields |= {"status": status, "code": error.code if error else "ok", "model": model, "version": version}
         self._log.write(fields, seconds, error if status == 500 else None)
 
@@ -205,14 +232,14 @@ def _timeout(headers: Mapping[bytes, bytes]) -> float | None:
     return int(given) / 1000 if given.isdigit() and len(given) < 16 else float("nan")
 
 
-def _labels(call: Call) -> tuple[str, str]:
-    served = call.request.served if call.request is not None else None
+def _labels(served: ServedModel | None) -> tuple[str, str]:
     return ("", "") if served is None else (served.name, str(served.version))
 
 
-def _fresh_id() -> bytes:
+def fresh_id() -> bytes:
+    """The id of a request whose client gave none."""
     return b"%016x" % random.getrandbits(64)
 
 
-def _nobody(_: Answer) -> None:
+def unheard(_: Answer) -> None:
     """Whoever refuses a head answers by itself."""

@@ -1,5 +1,6 @@
 """Requests as they wait, and the batch that several of them run in."""
 
+import logging
 from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol
 
@@ -9,6 +10,8 @@ import numpy as np
 from app.batching.padding import Bucket, Padding, joined
 from app.errors import BonsaiError, ExecutionFailed
 from app.protocol.messages import DEFAULT_PRIORITY, Halt, Inputs, Outputs, Share, Tensors, Timings
+
+logger = logging.getLogger("bonsai.batching")
 
 Outcome = Share | BonsaiError
 Reply = Callable[[Outcome], None]
@@ -187,9 +190,7 @@ class Batch:
         began = clock()
         arrays = run(inputs, self.halt)
         if self.key is not None:
-            for name, array in arrays.items():
-                if array.ndim == 0 or len(array) != self.rows:
-                    raise ExecutionFailed(f"output '{name}' has other rows than the batch of {self.rows}")
+            check_rows(arrays, self.rows)
         return Outputs(arrays, began, NO_LENGTHS if padded is None else padded.outputs)
 
     @property
@@ -211,3 +212,20 @@ class Batch:
     def halves(self) -> "tuple[Batch, Batch]":
         middle = len(self.entries) // 2
         return Batch(self.entries[:middle]), Batch(self.entries[middle:])
+
+
+def check_rows(outputs: Tensors, rows: int) -> None:
+    """Raises ExecutionFailed where an output has not a row for each of the batch's."""
+    for name, array in outputs.items():
+        if array.ndim == 0 or len(array) != rows:
+            raise ExecutionFailed(f"output '{name}' has other rows than the batch of {rows}")
+
+
+def tell(entry: Entry, outcome: Outcome) -> None:
+    """Answers an entry."""
+    entry.done = True
+    entry.inputs = NOTHING
+    try:
+        entry.reply(outcome)
+    except Exception:  # boundary: a waiter that fails must not leave the others waiting
+        logger.exception("fault while a request was answered")

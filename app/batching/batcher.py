@@ -6,12 +6,11 @@ All state belongs to one thread, the event loop's; clock, executor and scheduler
 a virtual clock.
 """
 
-import logging
 from collections.abc import Callable
 from functools import partial
 
 from app.batching.admission import Admission
-from app.batching.batch import NOTHING, STAGES, Batch, Entry, Outcome
+from app.batching.batch import NOTHING, STAGES, Batch, Entry, Outcome, tell
 from app.batching.deadlines import Deadlines
 from app.batching.delay import Delay
 from app.batching.padding import Bucket
@@ -25,8 +24,6 @@ from app.errors import BonsaiError, DeadlineExceeded, ExecutionFailed, Overloade
 from app.protocol.messages import Outputs, Share
 from app.telemetry.load import Load
 from app.telemetry.metrics import ModelMetrics
-
-logger = logging.getLogger("bonsai.batching")
 
 
 class DynamicBatcher:
@@ -55,9 +52,9 @@ class DynamicBatcher:
         self._in_flight = 0
         self._deadlines = Deadlines(scheduler, clock, self._expire)
         self._delay = Delay(scheduler, clock, self._dispatch)
-        self._turns = Turns(scheduler, self._waiting, self._enough, self._dispatch)
+        self._turns = Turns(scheduler.call_soon, self._waiting, self._enough, self._dispatch)
         self._is_dispatching = False
-        metrics.watch(self._load)
+        metrics.watch(self.load)
 
     @property
     def idle(self) -> bool:
@@ -96,6 +93,14 @@ class DynamicBatcher:
         if not entry.done:
             self._in_flight -= 1
             self._metrics.cancelled(self._withdraw(entry))
+
+    def retry(self, failed: Batch, error: BaseException) -> None:
+        """Runs the entries of a batch that failed elsewhere again, in halves; one alone gets the error."""
+        self._in_flight += len(failed.entries)
+        for entry in failed.entries:
+            entry.batcher = self
+        self._fail(failed, error)
+        self._turns.ask()
 
     def _admit(self, entry: Entry) -> tuple[list[Entry], Overloaded] | None:
         """Who has left for the entry, and what they are still to be told. Raises TooLarge or Overloaded."""
@@ -140,7 +145,8 @@ class DynamicBatcher:
         best = self._runs.costs.of(key).best_rows(most_rows(key, self._limits))
         return best * (self._instances.count - self._slots)
 
-    def _load(self) -> Load:
+    def load(self) -> Load:
+        """What there is to do."""
         again = self._retries.waiting()
         rows = self._waiting.rows + sum(entry.rows for entry in again)
         return Load(rows, self._waiting.entries + len(again), self._in_flight)
@@ -290,11 +296,6 @@ class DynamicBatcher:
             self._tell(entry, outcome)
 
     def _tell(self, entry: Entry, outcome: Outcome) -> None:
-        entry.done = True
-        entry.inputs = NOTHING
         if not entry.is_part:
             self._in_flight -= 1
-        try:
-            entry.reply(outcome)
-        except Exception:  # boundary: a waiter that fails must not leave the others waiting
-            logger.exception("fault while a request was answered")
+        tell(entry, outcome)

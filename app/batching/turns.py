@@ -1,20 +1,29 @@
 """The turn of the event loop in which the next batch is formed."""
 
 from collections.abc import Callable
+from typing import Protocol
 
-from app.batching.runs import Scheduler
-from app.batching.waiting import Waiting
+Soon = Callable[[Callable[[], None]], object]
+"""The event loop's `call_soon`."""
+
+
+class Arrivals(Protocol):
+    """What has arrived and waits."""
+
+    @property
+    def entries(self) -> int: ...
+
+    @property
+    def rows(self) -> int: ...
 
 
 class Turns:
     """Forms a batch not at once, but at the loop's next turn, so that what arrives in one turn shares it; and while
     each turn brings more than one, at the turn after: a server in front spreads over turns what came together."""
 
-    def __init__(
-        self, scheduler: Scheduler, waiting: Waiting, enough: Callable[[], int], form: Callable[[], None]
-    ) -> None:
+    def __init__(self, soon: Soon, waiting: Arrivals, enough: Callable[[], int], form: Callable[[], None]) -> None:
         """`enough` rows are not waited with any longer."""
-        self._scheduler = scheduler
+        self._soon = soon
         self._waiting = waiting
         self._enough = enough
         self._form = form
@@ -28,13 +37,13 @@ class Turns:
             self._seen = left
         if not self._is_asked:
             self._is_asked = True
-            self._scheduler.call_soon(self._turn)
+            self._soon(self._turn)
 
     def _turn(self) -> None:
         arrived = self._waiting.entries
         if arrived > self._seen + 1 and self._waiting.rows < self._enough():
             self._seen = arrived
-            self._scheduler.call_soon(self._turn)
+            self._soon(self._turn)
             return
         self._seen = 0
         self._is_asked = False

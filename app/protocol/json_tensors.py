@@ -44,7 +44,7 @@ def read_rows(raw: memoryview, spec: TensorSpec, field: str) -> Column:
 
     A small one stays a list, whose shape and range the parser has proven: one array is made of a whole batch.
     """
-    exact = _exact_decoder(spec.datatype, spec.shape)
+    exact = exact_decoder(spec.datatype, spec.shape)
     if exact is None or len(raw) > SMALL:
         return read_nested(raw, spec, field)
     try:
@@ -89,7 +89,7 @@ def read_shaped(raw: msgspec.Raw, datatype: DataType, shape: tuple[int, ...], fi
 
 
 @functools.cache
-def _exact_decoder(datatype: DataType, shape: tuple[int, ...]) -> msgspec.json.Decoder[Rows] | None:
+def exact_decoder(datatype: DataType, shape: tuple[int, ...]) -> msgspec.json.Decoder[Rows] | None:
     """A parser of lists of this very shape, with any number of rows; None where it cannot prove as much."""
     element = _BOUNDED.get(datatype)
     if element is None or shape[:1] != (-1,) or min(shape[1:], default=1) < 1:

@@ -108,6 +108,10 @@ class Outputs(msgspec.Struct, eq=False):
     """When the run's inputs had been put together."""
     lengths: frozenset[str] = frozenset()
     """Outputs that were padded along axis 1 with their batch."""
+    started: float = 0.0
+    """When the batch was formed, where the run says so."""
+    computed: float = 0.0
+    """When the outputs were there, where the run says so."""
     written: dict[Hashable, Any] = msgspec.field(default_factory=dict)
     """What codecs have made of the whole run, for every request that shares it."""
 

@@ -1,5 +1,6 @@
 """The native dialect: what a person types at POST /predict."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Annotated, NamedTuple
 
@@ -8,7 +9,17 @@ import msgspec
 from app.contract.tensors import InputSpec, OutputSpec, Signature
 from app.errors import InvalidInput
 from app.protocol import json_answers, json_tensors, media
-from app.protocol.messages import DEFAULT_PRIORITY, Column, Encoded, InferRequest, Inputs, ServedModel, Share, Timings
+from app.protocol.messages import (
+    DEFAULT_PRIORITY,
+    Column,
+    Encoded,
+    InferRequest,
+    Inputs,
+    Rows,
+    ServedModel,
+    Share,
+    Timings,
+)
 from app.protocol.predictions import predictions
 
 
@@ -21,10 +32,13 @@ class Parameters(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 _NO_PARAMETERS = Parameters()
 
 
-class PredictBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+class PlainBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     inputs: msgspec.Raw
     model: str | None = None
     version: int | str | None = None
+
+
+class PredictBody(PlainBody, frozen=True):
     parameters: Parameters = _NO_PARAMETERS
 
     def read_inputs(self, signature: Signature) -> Inputs:
@@ -51,6 +65,8 @@ class _Frame(NamedTuple):
     """The output that predictions are made of."""
 
 
+read_plain = msgspec.json.Decoder(PlainBody).decode
+"""A /predict body without parameters. Raises ValueError or RecursionError for any other."""
 _BODY = msgspec.json.Decoder(PredictBody)
 _NAMED = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _BRACE = ord("{")
@@ -94,6 +110,15 @@ def encode(request: InferRequest, share: Share) -> Encoded:
         1e3 * (timings.computed - timings.received),
     )
     return Encoded(body)
+
+
+@lru_cache
+def rows_reader(served: ServedModel) -> Callable[[msgspec.Raw], Rows] | None:
+    """What reads and proves a nested list for the model's only input, raising ValueError or RecursionError; None where
+    no parser alone can, or there are more inputs."""
+    spec, *others = served.signature.inputs
+    exact = json_tensors.exact_decoder(spec.datatype, spec.shape)
+    return None if others or spec.medium is not None or exact is None else exact.decode
 
 
 @lru_cache

@@ -9,6 +9,7 @@ import numpy as np
 from app.batching.batch import Entry, Reply
 from app.batching.batcher import DynamicBatcher
 from app.batching.cost import Costs
+from app.batching.express import Express
 from app.batching.padding import Bucket, bucket_length
 from app.batching.runs import Runs
 from app.contract.deployment import Deployment, Limits
@@ -53,13 +54,12 @@ class Model:
         self._bound = loaded.bound
         if self._bound is None and is_inline and proven.batchable:
             self._bound = proven.session.bound(EVERY_SIZE)
+        runs = _runs(loaded, self._bound, is_inline, most_rows)
         self._batcher = DynamicBatcher(
-            _runs(loaded, self._bound, is_inline, most_rows),
-            self._instances,
-            deployment.limits,
-            clock=time.monotonic,
-            scheduler=loop,
-            metrics=self._metrics,
+            runs, self._instances, deployment.limits, clock=time.monotonic, scheduler=loop, metrics=self._metrics
+        )
+        self._express = Express(
+            self._batcher, runs, deployment.limits, clock=time.monotonic, soon=loop.call_soon, metrics=self._metrics
         )
         self._limit(deployment.limits)
 
@@ -77,6 +77,7 @@ class Model:
             return  # as after most polls: to tell the batcher would end a delay that is under way
         self._limit(deployment.limits)
         self._batcher.apply(deployment.limits, self._instances)
+        self._express.apply(deployment.limits)
         if self._instances is not before:
             before.close()
 
@@ -88,18 +89,21 @@ class Model:
             session.limit(limits.max_run_ms / 1000, most_bytes)
         if self._bound is not None:
             self._bound.limit(most_bytes)
+        is_open = isinstance(self._instances, InlineInstance) and self._one_key
+        self._enter = self._express.submit if is_open else self._batcher.submit
+        self.express = self._express if is_open and limits.slo_ms is None else None
 
     def submit(self, request: InferRequest, inputs: Inputs, rows: int, deadline: float | None, reply: Reply) -> Entry:
         """Queues validated inputs; `reply` gets the outputs or the error. Raises Overloaded or TooLarge."""
         entry = Entry(inputs, rows, (), reply, request.timings, deadline, request.priority, request.client)
         if not self._one_key:
             entry.key = self._key(entry)
-        self._batcher.submit(entry)
+        self._enter(entry)
         return entry
 
     async def close(self) -> None:
         """Answers what was submitted, then ends the threads."""
-        while not self._batcher.idle:  # noqa: ASYNC110 - the batcher knows no event loop to hang an Event on
+        while not self._express.idle:  # noqa: ASYNC110 - the batcher knows no event loop to hang an Event on
             await asyncio.sleep(DRAIN_POLL_SECONDS)
         self._instances.close()
         self._metrics.forget()

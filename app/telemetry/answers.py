@@ -42,20 +42,16 @@ class Answers:
         self.phases = {phase: Series(SECONDS) for phase in PHASES}
         self.latest = 0.0
         """When the latest of these requests came."""
-        self._fresh: list[Points] = []
-
-    def observe(self, points: Points) -> None:
-        self._fresh.append(points)
-        if len(self._fresh) >= BLOCK:
-            self.fold()
+        self.fresh: list[Points] = []
+        """Those that are not counted yet."""
 
     def fold(self) -> None:
         """Brings the series up to date."""
-        if not self._fresh:
+        if not self.fresh:
             return
-        count = len(self._fresh) * len(POINTS)
-        points = np.fromiter(chain.from_iterable(map(_points, self._fresh)), np.float64, count).reshape(-1, len(POINTS))
-        self._fresh.clear()
+        count = len(self.fresh) * len(POINTS)
+        points = np.fromiter(chain.from_iterable(map(_points, self.fresh)), np.float64, count).reshape(-1, len(POINTS))
+        self.fresh.clear()
         self.latest = max(self.latest, float(points[:, 0].max()))
         self.total.observe_all(points[:, -1] - points[:, 0])
         for series, seconds in zip(self.phases.values(), np.diff(points, axis=1).T, strict=True):
@@ -76,7 +72,9 @@ class RequestMetrics(Collector):
         answers = self._answers.get((model, version))
         if answers is None:
             answers = self._answers[model, version] = Answers()
-        answers.observe(points)
+        answers.fresh.append(points)
+        if len(answers.fresh) >= BLOCK:
+            answers.fold()
 
     def failed(self, model: str, version: str, code: str, seconds: float) -> None:
         """A request that got an error after so long; model and version are empty where they are not known."""

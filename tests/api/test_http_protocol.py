@@ -5,7 +5,7 @@ import asyncio
 import inspect
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from app.api import heads, http_protocol
-from app.api.connections import Common, Inbox
+from app.api.connections import Arrival, Common, Inbox
 from app.api.framing import Unreadable
 from app.api.heads import Heads, KnownHead
 from app.api.http_protocol import HttpProtocol
@@ -86,6 +86,11 @@ class FakeInference:
         return self.calls[-1]
 
 
+def one_by_one(arrived: Sequence[Arrival]) -> None:
+    for connection, direct, body in arrived:
+        connection.infer(direct, body)
+
+
 class Connection:
     """A protocol, and everything that it is joined to."""
 
@@ -100,7 +105,9 @@ class Connection:
         self.inference = FakeInference()
         self.transport = FakeTransport()
         self.heads = Heads() if known is None else known
-        self.inbox, self.state = (Inbox(), ServerState()) if beside is None else (beside.inbox, beside.state)
+        self.soon: list[Callable[[], None]] = []
+        self.inbox = Inbox(one_by_one, self.soon.append) if beside is None else beside.inbox
+        self.state = ServerState() if beside is None else beside.state
         self.protocol = HttpProtocol(
             common=Common(self.inference, self.heads, self.inbox, 10.0, max_connections),  # type: ignore[arg-type]
             config=uvicorn.Config(application, interface="asgi3", ws="none", log_config=None),
@@ -109,9 +116,13 @@ class Connection:
             _loop=asyncio.new_event_loop(),
         )
         self.protocol.loop.close()  # nothing here may need one but to be called back
-        self.soon: list[Callable[[], None]] = []
-        self.protocol.loop = SimpleNamespace(call_soon=self.soon.append)  # type: ignore[assignment]
+        self.protocol.loop = SimpleNamespace()  # type: ignore[assignment]
         self.protocol.connection_made(self.transport)
+
+    def turn(self) -> None:
+        """Turns of the loop until what came together is handled."""
+        while self.soon:
+            self.soon.pop()()
 
     def on_a_loop(self) -> list[tuple[float, Callable[[], None]]]:
         """The timers that the protocol sets from now on: seconds, and what is called then."""
@@ -191,11 +202,8 @@ def test_what_comes_in_one_turn_is_handled_at_the_next_one_after_the_other() -> 
     first.receive(request(b"now"))
     second.receive(request(b"now"), request(b"now"))
     assert first.statuses() == second.statuses() == [200]
-    assert second.soon == []
-    (callback,) = first.soon
-    callback()
+    first.turn()
     assert (first.statuses(), second.statuses()) == ([200] * 2, [200] * 3)
-    first.soon.clear()
     first.receive(request(b"now"))
     assert len(first.soon) == 1
 
@@ -205,7 +213,7 @@ def test_what_a_client_that_has_gone_had_sent_is_not_handled() -> None:
     first.receive(request(b"now"))
     second.receive(request(b"now"))
     first.protocol.connection_lost(None)
-    first.soon[0]()
+    first.turn()
     assert len(first.calls) == 1
     assert second.statuses() == [200, 200]
 
@@ -218,7 +226,7 @@ def test_a_request_on_which_the_server_fails_takes_no_other_along(body: bytes, s
     first.heads[request(body)[: -len(body)]] = KnownHead(FakeHead("POST", "/predict", {}), len(body))  # type: ignore[arg-type]
     first.receive(request(body))
     second.receive(request(b"now"))
-    first.soon[0]()
+    first.turn()
     assert (first.statuses(), first.transport.end) == (statuses, end)
     assert second.statuses() == [200, 200]
 
@@ -552,7 +560,11 @@ def test_what_is_used_of_uvicorn_is_there_and_listed(connection: Connection) -> 
     }
     ours = {name for name in vars(HttpProtocol) if not name.startswith("__")}
     assert {name for name in used - ours if not name.startswith("_")} == LEANT_ON
-    assert {name for name in ours if not name.startswith("_") and name not in ("expire", "infer")} == OVERRIDDEN
+    assert {
+        name
+        for name in ours
+        if not name.startswith("_") and name not in ("expire", "direct", "infer", "answer", "fail")
+    } == OVERRIDDEN
     stock = HttpToolsProtocol(connection.protocol.config, ServerState(), {}, _loop=connection.protocol.loop)
     stock.on_message_begin()
     assert not [name for name in LEANT_ON | OVERRIDDEN if not hasattr(stock, name)]

@@ -183,7 +183,7 @@ def _overtaken(begun: list[tuple[int, float]]) -> Iterator[tuple[int, float]]:
 def check_metrics(schedule: Schedule) -> None:
     """Nothing is left, and every fate has been counted once."""
     world = schedule.world
-    assert world.batcher.idle
+    assert world.entrance.idle
     assert world.load == (0, 0, 0)
     outcomes = [outcome for ticket in world.tickets for outcome in ticket.outcomes]
     missed = sum(isinstance(outcome, DeadlineExceeded) for outcome in outcomes)

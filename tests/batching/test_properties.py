@@ -5,6 +5,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.batching.cost import Measured
 from tests.batching.schedule import EARLY, KEYS, Schedule, Step, check
 from tests.batching.world import STEADY
 
@@ -81,6 +82,20 @@ def test_every_schedule_keeps_the_promises_with_a_delay(steps: list[Step], optio
 @given(st.lists(moving | failing, max_size=50), st.integers(1, 12))
 def test_every_schedule_keeps_the_promises_on_an_inline_model(steps: list[Step], max_batch_rows: int) -> None:
     play(steps, {"inline": True, "max_batch_rows": max_batch_rows})
+
+
+def alike(step: Step) -> Step:
+    return (*step[:2], (), *step[3:]) if step[0] == "submit" else step
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(moving | failing | st.tuples(st.just("limit"), st.integers(1, 12)), max_size=50),
+    st.integers(1, 12),
+    st.sampled_from([(), STEADY, KNEE]),
+)
+def test_every_schedule_keeps_the_promises_by_the_short_way(steps: list[Step], rows: int, costs: Measured) -> None:
+    play([alike(step) for step in steps], {"express": True, "max_batch_rows": rows, "costs": costs})
 
 
 @settings(max_examples=100, deadline=None)

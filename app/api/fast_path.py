@@ -1,0 +1,135 @@
+"""The fast path: plain requests that arrived together are read, run and answered as one.
+
+Around a small model, what Python does for a request takes several times as long as the request's part of the run
+(docs/decisions/0006). A plain request is POST /predict with rows for a model's only input, in JSON, and no parameters;
+its model runs on the event loop's thread. Everything that is not plain, and whatever goes wrong here before an answer
+is there, is left to the ordinary way, which knows all cases and says what is wrong.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+
+import msgspec
+
+from app.api.connections import Arrival, Connection
+from app.api.direct import Direct
+from app.api.inference import Call, Inference, fresh_id, unheard
+from app.api.status import Answer
+from app.batching.express import Express
+from app.contract.tensors import Signature
+from app.dataplane import DataPlane
+from app.errors import BonsaiError
+from app.protocol import native
+from app.protocol.json_tensors import SMALL
+from app.protocol.messages import InferRequest, Inputs, Outputs, Rows, ServedModel, Share, Timings
+
+Read = Callable[[msgspec.Raw], Rows]
+
+
+class NotPlain(BonsaiError):
+    """A request for the ordinary way."""
+
+
+class FastPath:
+    """Handles what has arrived in one turn of the event loop."""
+
+    def __init__(self, inference: Inference, dataplane: DataPlane) -> None:
+        self._inference = inference
+        self._dataplane = dataplane
+
+    def handle(self, arrived: Sequence[Arrival]) -> None:
+        """Handles requests that have come whole, unless their clients have gone since."""
+        lanes: dict[Hashable, _Lane] = {}
+        for connection, direct, body in arrived:
+            head = direct.head
+            try:
+                if not head.is_plain or len(body) > SMALL or direct is not connection.direct:
+                    connection.infer(direct, body)
+                    continue
+                plain = native.read_plain(body)
+                lane = lanes.get((plain.model, plain.version))
+                if lane is None:
+                    lane = lanes[plain.model, plain.version] = self._lane(plain)
+                lane.add(connection, direct, body, lane.read(plain.inputs))
+            except (BonsaiError, ValueError, RecursionError):
+                connection.infer(direct, body)
+        for lane in lanes.values():
+            if lane.rows:
+                self._run(lane)
+
+    def _lane(self, plain: native.PlainBody) -> "_Lane":
+        """The lane of the model version that a request names. Raises what says that there is none."""
+        model = self._dataplane.acquire(plain.model, None if plain.version is None else str(plain.version))
+        return _Lane(model.served, model.express, native.rows_reader(model.served))
+
+    def _run(self, lane: "_Lane") -> None:
+        try:
+            outputs = lane.run()
+        except Exception:  # noqa: BLE001 - boundary: run again the ordinary way, only the one whose input it was fails
+            lane.give_back()
+            for connection, direct, body, _ in lane.members:
+                connection.infer(direct, body)
+            return
+        stop = 0
+        for connection, direct, _, rows in lane.members:
+            start, stop = stop, stop + len(rows)
+            try:
+                connection.answer(self._answer(lane.served, direct, Share(outputs, start, stop)))
+            except Exception as fault:  # noqa: BLE001 - boundary: requests of other connections are answered behind it
+                connection.fail(direct, fault)
+
+    def _answer(self, served: ServedModel, direct: Direct, share: Share) -> Answer:
+        head, outputs = direct.head, share.outputs
+        began = outputs.started
+        timings = Timings(direct.received, direct.read, began, began, outputs.joined, outputs.computed)
+        request = InferRequest(None, None, _have_been_read, timings, served=served)
+        request_id = head.request_id or fresh_id()
+        try:
+            return self._inference.write(head, request_id, request, share)
+        except BonsaiError as error:
+            return self._inference.fail(Call(self._inference, head, request_id, timings, unheard, request), error)
+
+
+class _Lane:
+    """Plain requests of one turn to one model version."""
+
+    __slots__ = ("_express", "_room", "members", "read", "rows", "served")
+
+    def __init__(self, served: ServedModel, express: Express | None, read: Read | None) -> None:
+        """`express` is None where runs do not happen on the loop's thread, `read` where inputs cannot be plain."""
+        self.served = served
+        self.rows = 0
+        self.members: list[tuple[Connection, Direct, bytes, Rows]] = []
+        self._express = express
+        self._room = 0 if express is None or read is None else express.room()
+        self.read = read if read is not None and self._room else _no_rows
+
+    def add(self, connection: Connection, direct: Direct, body: bytes, rows: Rows) -> None:
+        """Takes a request in. Raises NotPlain where it does not fit, RateLimited where its caller asks too often."""
+        total = self.rows + len(rows)
+        if not rows or total > self._room:
+            raise NotPlain
+        bucket = direct.head.caller.bucket
+        if bucket is not None:
+            bucket.take(direct.received)
+        self.rows = total
+        self.members.append((connection, direct, body, rows))
+
+    def run(self) -> Outputs:
+        """Runs all of them together. Raises what the model raises."""
+        assert self._express is not None
+        name = self.served.signature.inputs[0].name
+        return self._express.run([{name: rows} for _, _, _, rows in self.members], self.rows)
+
+    def give_back(self) -> None:
+        """The members have not been answered: the ordinary way counts them anew."""
+        for _, direct, _, _ in self.members:
+            if direct.head.caller.bucket is not None:
+                direct.head.caller.bucket.give_back()
+
+
+def _no_rows(_: msgspec.Raw) -> Rows:
+    return []
+
+
+def _have_been_read(_: Signature) -> Inputs:
+    raise AssertionError("the inputs have been read")
