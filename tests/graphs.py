@@ -127,6 +127,11 @@ def refuses_negative(path: Path) -> Path:
     return save(path, nodes, [tensor("x", ["N", 4])], [tensor("y", ["N", 4])], table=table)
 
 
+def square_root(path: Path) -> Path:
+    """x [N, 4] -> y [N, 4]: NaN for what is negative."""
+    return save(path, [helper.make_node("Sqrt", ["x"], ["y"])], [tensor("x", ["N", 4])], [tensor("y", ["N", 4])])
+
+
 def slow(path: Path, repeats: int = 200, size: int = 512) -> Path:
     """x [N, size] -> y [N, size]: enough matrix products to take tens of milliseconds."""
     weights = np.roll(np.eye(size, dtype=np.float32), 1, axis=0)

@@ -1,0 +1,260 @@
+"""Requests of several connections that come in one turn: by the fast path each gets what it would get by itself."""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from uvicorn.server import ServerState
+
+from app.access.keys import Keys, digest_of
+from app.api.connections import Arrival, Common, Handle, Inbox
+from app.api.fast_path import FastPath
+from app.api.heads import Heads
+from app.api.http_protocol import HttpProtocol
+from tests import graphs
+from tests.api.application import Application, running
+from tests.api.conftest import LABELLED
+from tests.api.transport import FakeTransport
+from tests.http.wire import request
+from tests.keys import KEY, WITH_KEY
+from tests.metrics import value
+from tests.publishing import publish
+
+MOVING = re.compile(rb"(date|x-request-id|server-timing): [^\r]*\r\n")
+Reply = tuple[int, bytes, Any]
+
+
+@pytest.fixture(scope="module")
+def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
+    """m is labelled, root answers NaN to negative values, picky fails on them, large takes long."""
+    folder = tmp_path_factory.mktemp("fast")
+    models, cache = folder / "models", folder / "cache"
+    publish(models / "m" / "1", graphs.linear(folder / "m.onnx"), cache, outputs=(LABELLED,))
+    publish(models / "root" / "1", graphs.square_root(folder / "root.onnx"), cache)
+    publish(models / "picky" / "1", graphs.refuses_negative(folder / "picky.onnx"), cache)
+    publish(models / "slow" / "1", graphs.slow(folder / "slow.onnx", 50, 256), cache)
+    (models / "deployments.toml").write_text('schema_version = 1\ndefault_model = "m"\n')
+    with running(models, folder / "state") as application:
+        yield application
+
+
+def one_by_one(arrived: Sequence[Arrival]) -> None:
+    for connection, direct, body in arrived:
+        connection.infer(direct, body)
+
+
+class Crowd:
+    """Connections of one server."""
+
+    def __init__(self, application: Application, size: int, handle: Handle | None = None, **headers: str) -> None:
+        """`handle` is the fast path, unless another is given. Their heads are known from the start."""
+        self._application = application
+        self._headers = headers
+        self.inference = application.parts.inference
+        fast = FastPath(self.inference, application.parts.dataplane)
+        loop = application.run(_running_loop())
+        common = Common(self.inference, Heads(), Inbox(handle or fast.handle, loop.call_soon), 10.0, 1000)
+        config = uvicorn.Config(application.parts.app, interface="asgi3", ws="none", log_config=None)
+        state = ServerState()
+        self.protocols = [
+            HttpProtocol(common=common, config=config, server_state=state, app_state={}, _loop=loop)
+            for _ in range(size)
+        ]
+        for protocol in self.protocols:
+            protocol.connection_made(FakeTransport())
+
+    def ask(self, *bodies: bytes, then: Callable[[], None] = lambda: None) -> list[Reply]:
+        """The answers to what comes in one turn, one body a connection; `then` is called before the turn ends."""
+        return self._application.run(self._ask(bodies, then))
+
+    async def _ask(self, bodies: Sequence[bytes], then: Callable[[], None]) -> list[Reply]:
+        asked = self.protocols[: len(bodies)]
+        requests = [request(body, **self._headers) for body in bodies]
+        for protocol, raw, body in zip(asked, requests, bodies, strict=True):
+            await self._make_known(protocol, raw, raw[: len(raw) - len(body)])
+        for protocol, raw in zip(asked, requests, strict=True):
+            protocol.data_received(raw)
+        then()
+        for protocol in asked:
+            await asyncio.wait_for(_answered(protocol), 20)
+        return [reply(protocol.transport.written) for protocol in asked]
+
+    async def _make_known(self, protocol: HttpProtocol, raw: bytes, head: bytes) -> None:
+        """By asking until it is."""
+        while head not in protocol._heads:
+            protocol.data_received(raw)
+            await _answered(protocol)
+        protocol.transport.written = b""
+
+
+async def _running_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
+
+
+async def _answered(protocol: HttpProtocol) -> None:
+    while protocol.direct is not None:  # noqa: ASYNC110 - a protocol has no event to wait for
+        await asyncio.sleep(0)
+
+
+def reply(written: bytes) -> Reply:
+    """Status, header lines and document, without what differs from time to time."""
+    if not written:
+        return 0, b"", None
+    head, _, body = written.partition(b"\r\n\r\n")
+    document = json.loads(body)
+    document.pop("timing_ms", None)
+    lines = MOVING.sub(b"", head + b"\r\n")
+    return int(head[9:12]), re.sub(rb"content-length: \d+\r\n", b"", lines), document
+
+
+def body(inputs: Any, **members: Any) -> bytes:
+    return json.dumps({"inputs": inputs, **members}).encode()
+
+
+ROW = [1, 2, 3, 0.5]
+PLAIN = [
+    body([ROW]),
+    body([ROW, [0, 0, 0, 0]]),
+    body([[3, 1, 0, 2]], model="m"),
+    body([[3, 1, 0, 2]], model="m", version=1),
+    body([[3, 1, 0, 2]], version="1"),
+    body([[4, 9, 16, 25]], model="root"),
+    body([[-4, 9, 16, 25]], model="root"),
+    body([[3, 0, 0, 0]], model="picky"),
+]
+UNUSUAL = [
+    body([[-9, 0, 0, 0]], model="picky"),
+    body([ROW], parameters={"top_k": 2}),
+    body([ROW], parameters={"timeout_ms": 5000}),
+    body({"x": [ROW]}),
+    body([]),
+    body([[]]),
+    body([[1, 2, 3]]),
+    body([ROW, [1, 2, 3]]),
+    body([["a", 2, 3, 4]]),
+    body([[1e39, 2, 3, 4]]),
+    body([ROW], model="nobody"),
+    body([ROW], version=7),
+    body([ROW], more=1),
+    body([ROW] * 200),
+    body([[0.5] * 256], model="slow"),
+    b"[1]",
+    b"{",
+    b"\xff",
+    b'{"inputs": [[1, 2, 3, ' + b"4" * 5000 + b"]]}",
+]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(PLAIN * 3 + UNUSUAL), min_size=1, max_size=12))
+def test_in_company_a_request_gets_what_it_gets_by_itself(application: Application, bodies: list[bytes]) -> None:
+    together = Crowd(application, len(bodies)).ask(*bodies)
+    alone = [Crowd(application, 1, one_by_one).ask(each)[0] for each in bodies]
+    assert together == alone
+
+
+def test_plain_requests_share_a_run_and_none_goes_the_ordinary_way(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd = Crowd(application, 6)
+    crowd.ask(*PLAIN[:5])  # their heads are known now
+    monkeypatch.setattr(crowd.inference, "handle", None)
+    before = application.get("/metrics").text
+    replies = crowd.ask(*PLAIN[:5])
+    assert [status for status, _, _ in replies] == [200] * 5
+    after = application.get("/metrics").text
+
+    def moved(name: str, **labels: str) -> float:
+        return value(after, name, model="m", version="1", **labels) - value(
+            before, name, model="m", version="1", **labels
+        )
+
+    assert moved("bonsai_batch_rows_sum") == 6
+    assert moved("bonsai_batch_rows_count") == sum(moved("bonsai_batches_total", reason=r) for r in ("idle", "full"))
+    assert moved("bonsai_requests_total", code="ok") == 5
+    assert moved("bonsai_request_seconds_count") == 5
+
+
+def test_an_answer_that_json_cannot_carry_is_its_own_requests_alone(application: Application) -> None:
+    crowd = Crowd(application, 3)
+    replies = crowd.ask(PLAIN[5], PLAIN[6], PLAIN[5])
+    assert [status for status, _, _ in replies] == [200, 400, 200]
+    failed = {"model": "root", "version": "1", "code": "not_representable"}
+    before = value(application.get("/metrics").text, "bonsai_requests_total", **failed)
+    crowd.ask(PLAIN[6])
+    assert value(application.get("/metrics").text, "bonsai_requests_total", **failed) == before + 1
+
+
+def test_a_client_that_has_gone_is_not_served_and_others_are(application: Application) -> None:
+    crowd = Crowd(application, 3)
+    crowd.ask(*[PLAIN[0]] * 3)
+    before = value(application.get("/metrics").text, "bonsai_batch_rows_sum", model="m", version="1")
+    replies = crowd.ask(*[PLAIN[0]] * 3, then=lambda: crowd.protocols[1].connection_lost(None))
+    assert [status for status, _, _ in replies] == [200, 0, 200]
+    assert value(application.get("/metrics").text, "bonsai_batch_rows_sum", model="m", version="1") == before + 2
+
+
+def test_a_connection_that_fails_takes_no_other_along(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd = Crowd(application, 3)
+    crowd.ask(*[PLAIN[0]] * 3)
+
+    def broken(_: bytes) -> None:
+        raise RuntimeError("a fault of this server")
+
+    monkeypatch.setattr(crowd.protocols[0].transport, "write", broken)
+    replies = crowd.ask(*[PLAIN[0]] * 3)
+    assert [status for status, _, _ in replies] == [0, 200, 200]
+    assert crowd.protocols[0].transport.end == "abort"
+
+
+def at_a_rate(models: Path, state: Path, burst: int) -> AbstractContextManager[Application]:
+    """Only picky, and a key for `burst` requests."""
+    publish(models / "picky" / "1", graphs.refuses_negative(models.parent / "picky.onnx"), state / "graphs")
+    key = {"sha256": digest_of(KEY), "scopes": ["infer"], "requests_per_second": 0.001, "burst": burst}
+    return running(models, state, keys=Keys.of({"robot": key}))
+
+
+def test_each_request_is_counted_against_its_callers_rate(models: Path, state: Path) -> None:
+    with at_a_rate(models, state, burst=7) as application:
+        crowd = Crowd(application, 6, **WITH_KEY)
+        crowd.ask(body([ROW]))  # three requests: two until the head is known
+        replies = crowd.ask(*[body([ROW])] * 6)
+        assert sorted(status for status, _, _ in replies) == [200] * 4 + [429] * 2
+
+
+def test_what_is_run_again_for_another_requests_fault_is_counted_once(models: Path, state: Path) -> None:
+    with at_a_rate(models, state, burst=7) as application:
+        crowd = Crowd(application, 4, **WITH_KEY)
+        good, bad = body([[0.5, 1, 2, 3]]), body([[-15, 1, 2, 3]])  # of one length, so that they have one head
+        crowd.ask(good)
+        replies = crowd.ask(good, bad, good, good)
+        assert [status for status, _, _ in replies] == [200, 500, 200, 200]
+
+
+def test_a_server_that_drains_refuses(models: Path, state: Path) -> None:
+    publish(models / "m" / "1", graphs.linear(models.parent / "m.onnx"), state / "graphs")
+    with running(models, state) as application:
+        crowd = Crowd(application, 2)
+        crowd.ask(*[body([ROW])] * 2)
+        application.parts.dataplane.drain()
+        replies = crowd.ask(*[body([ROW])] * 2)
+        assert [status for status, _, _ in replies] == [503, 503]
+
+
+def test_requests_of_a_model_with_a_deadline_go_the_ordinary_way(models: Path, state: Path) -> None:
+    publish(models / "m" / "1", graphs.linear(models.parent / "m.onnx"), state / "graphs")
+    (models / "deployments.toml").write_text("schema_version = 1\n[defaults.limits]\nslo_ms = 5000\n")
+    with running(models, state) as application:
+        assert application.parts.repository.acquire("m", None).express is None
+        replies = Crowd(application, 3).ask(*[body([ROW])] * 3)
+        assert [status for status, _, _ in replies] == [200] * 3
