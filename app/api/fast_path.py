@@ -12,7 +12,7 @@ import msgspec
 
 from app.api.connections import Arrival, Connection
 from app.api.direct import Direct
-from app.api.inference import Call, Inference, fresh_id, unheard
+from app.api.inference import Call, Head, Inference, fresh_id, unheard
 from app.api.status import Answer
 from app.batching.express import Express
 from app.contract.tensors import Signature
@@ -53,7 +53,7 @@ class FastPath:
             except (BonsaiError, ValueError, RecursionError):
                 connection.infer(direct, body)
         for lane in lanes.values():
-            if lane.rows:
+            if lane.members:
                 self._run(lane)
 
     def _lane(self, plain: native.PlainBody) -> "_Lane":
@@ -63,62 +63,63 @@ class FastPath:
 
     def _run(self, lane: "_Lane") -> None:
         try:
-            outputs = lane.run()
+            outputs = lane.run(self._dataplane.clock())
         except Exception:  # noqa: BLE001 - boundary: run again the ordinary way, only the one whose input it was fails
             lane.give_back()
             for connection, direct, body, _ in lane.members:
                 connection.infer(direct, body)
             return
+        began, joined, computed = outputs.started, outputs.joined, outputs.computed
+        request = InferRequest(None, None, _have_been_read, Timings(began), served=lane.served)  # all ask for the same
         stop = 0
         for connection, direct, _, rows in lane.members:
-            start, stop = stop, stop + len(rows)
+            start, stop = stop, stop + rows
+            request.timings = Timings(direct.received, direct.read, began, began, joined, computed)
             try:
-                connection.answer(self._answer(lane.served, direct, Share(outputs, start, stop)))
+                connection.answer(self._answer(direct.head, request, Share(outputs, start, stop)))
             except Exception as fault:  # noqa: BLE001 - boundary: requests of other connections are answered behind it
                 connection.fail(direct, fault)
 
-    def _answer(self, served: ServedModel, direct: Direct, share: Share) -> Answer:
-        head, outputs = direct.head, share.outputs
-        began = outputs.started
-        timings = Timings(direct.received, direct.read, began, began, outputs.joined, outputs.computed)
-        request = InferRequest(None, None, _have_been_read, timings, served=served)
+    def _answer(self, head: Head, request: InferRequest, share: Share) -> Answer:
         request_id = head.request_id or fresh_id()
         try:
             return self._inference.write(head, request_id, request, share)
         except BonsaiError as error:
-            return self._inference.fail(Call(self._inference, head, request_id, timings, unheard, request), error)
+            call = Call(self._inference, head, request_id, request.timings, unheard, request)
+            return self._inference.fail(call, error)
 
 
 class _Lane:
     """Plain requests of one turn to one model version."""
 
-    __slots__ = ("_express", "_room", "members", "read", "rows", "served")
+    __slots__ = ("_column", "_express", "_room", "members", "read", "served")
 
     def __init__(self, served: ServedModel, express: Express | None, read: Read | None) -> None:
         """`express` is None where runs do not happen on the loop's thread, `read` where inputs cannot be plain."""
         self.served = served
-        self.rows = 0
-        self.members: list[tuple[Connection, Direct, bytes, Rows]] = []
+        self.members: list[tuple[Connection, Direct, bytes, int]] = []
+        """With how many rows each has."""
+        self._column: Rows = []
         self._express = express
         self._room = 0 if express is None or read is None else express.room()
         self.read = read if read is not None and self._room else _no_rows
 
     def add(self, connection: Connection, direct: Direct, body: bytes, rows: Rows) -> None:
         """Takes a request in. Raises NotPlain where it does not fit, RateLimited where its caller asks too often."""
-        total = self.rows + len(rows)
-        if not rows or total > self._room:
+        count = len(rows)
+        if not count or len(self._column) + count > self._room:
             raise NotPlain
         bucket = direct.head.caller.bucket
         if bucket is not None:
             bucket.take(direct.received)
-        self.rows = total
-        self.members.append((connection, direct, body, rows))
+        self._column += rows
+        self.members.append((connection, direct, body, count))
 
-    def run(self) -> Outputs:
+    def run(self, started: float) -> Outputs:
         """Runs all of them together. Raises what the model raises."""
         assert self._express is not None
-        name = self.served.signature.inputs[0].name
-        return self._express.run([{name: rows} for _, _, _, rows in self.members], self.rows)
+        column = self._column
+        return self._express.run({self.served.signature.inputs[0].name: column}, len(column), started)
 
     def give_back(self) -> None:
         """The members have not been answered: the ordinary way counts them anew."""

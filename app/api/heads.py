@@ -147,4 +147,4 @@ class KnownHead(NamedTuple):
 
 
 class Heads(Recurring[bytes, KnownHead]):
-    """Known heads by their bytes, shared by the connections of a server."""
+    """Known heads by their bytes up to the empty line, shared by the connections of a server."""

@@ -8,10 +8,10 @@ framing.py cuts bodies, and a head that was read before is found by its bytes.
 import time
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.api.connections import Common
-from app.api.direct import CLOSE, CONTINUE, STAY, Direct, written
+from app.api.direct import CLOSE, CONTINUE, STAY, Direct
 from app.api.doorkeeper import NO_SNIFFING
 from app.api.framing import Body, Sized, TooLarge, TooManyConnections, TooSlow, Unreadable, body_of
 from app.api.heads import END_OF_HEAD, HeadReader, KnownHead
@@ -54,14 +54,14 @@ class HttpProtocol(HttpToolsProtocol):
         now = time.monotonic()
         if self._idle:
             self._idle = False
-            end = data.find(END_OF_HEAD) + 4
-            known = self._heads.get(data[:end])
-            if known is not None and len(data) == end + known.length:
+            head, _, body = data.partition(END_OF_HEAD)
+            known = self._heads.get(head)
+            if known is not None and len(body) == known.length:
                 direct = self.direct = Direct(known.head, now, now)
                 if len(self.connections) == 1:
-                    self._inbox.handle([(self, direct, data[end:])])
+                    self._inbox.handle(((self, direct, body),))
                 else:
-                    self._inbox.put(self, direct, data[end:])
+                    self._inbox.put(self, direct, body)
                 return
         if not self._lingering:
             self._arrived = now
@@ -191,8 +191,8 @@ class HttpProtocol(HttpToolsProtocol):
         elif direct.expects_continue:
             if not body.whole and not self._unread:
                 self.transport.write(CONTINUE)
-        elif direct.connection == STAY and isinstance(body, Sized) and b"content-length" in direct.head.headers:
-            self._heads.keep(raw, len(raw), KnownHead(direct.head, body.left))
+        elif direct.connection == STAY and isinstance(body, Sized) and body.left:
+            self._heads.keep(raw[: -len(END_OF_HEAD)], len(raw), KnownHead(direct.head, body.left))
 
     def _begin_cycle(self, reader: HeadReader, url: bytes, body: Body) -> None:
         """Leaves a request to uvicorn and the application."""
@@ -276,8 +276,11 @@ class HttpProtocol(HttpToolsProtocol):
         if self._dated is not self.server_state.default_headers:
             self._dated = self.server_state.default_headers
             self._common_headers = b"".join(b"%b: %b\r\n" % header for header in (*self._dated, NO_SNIFFING))
-        if not self.transport.is_closing():  # a client that has reset the connection is told of a little later
-            self.transport.write(written(answer, self._common_headers, connection, method))
+        if self.transport.is_closing():  # a client that has reset the connection is told of a little later
+            return
+        sent = b"" if method == "HEAD" else answer.body
+        lines = (STATUS_LINE[answer.status], self._common_headers, answer.headers, len(answer.body), connection, sent)
+        self.transport.write(b"%b%b%bcontent-length: %d\r\n%b\r\n%b" % lines)
 
     def _reject(self, fault: Unreadable) -> None:
         """Says what is wrong with a request that cannot be read to its end, and hangs up."""

@@ -5,7 +5,7 @@ next batch, if it fits in one. Then neither its order nor its clients' turns mat
 All else is left to the batcher: what has a deadline, what is more than one batch, and batches that fail.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from app.batching.batch import NOTHING, Batch, Entry, check_rows, tell
 from app.batching.batcher import DynamicBatcher
@@ -95,12 +95,10 @@ class Express:
             return 0
         return min(self._most, self._most_rows())
 
-    def run(self, parts: Sequence[Inputs], rows: int) -> Outputs:
-        """Runs the inputs of requests that are one batch, of so many rows. Raises what the model raises."""
-        started = self._clock()
+    def run(self, inputs: Inputs, rows: int, started: float) -> Outputs:
+        """Runs a batch of so many rows that was formed at the instant `started`. Raises what the model raises."""
         self._metrics.batch_rows.observe(rows)
         self._metrics.dispatched("full" if rows == self._limit else "idle")
-        inputs = joined(parts)
         began = self._clock()
         arrays = self._runs.narrow(inputs)
         check_rows(arrays, rows)
@@ -130,12 +128,13 @@ class Express:
             self._answer(self._take(), rows)
 
     def _answer(self, entries: list[Entry], rows: int) -> None:
+        started = self._clock()
         try:
-            outputs = self.run([entry.inputs for entry in entries], rows)
+            outputs = self.run(joined([entry.inputs for entry in entries]), rows, started)
         except Exception as error:  # noqa: BLE001 - boundary: whatever the model raised fails its batch alone
             self._batcher.retry(Batch(entries), error)
             return
-        started, began, now = outputs.started, outputs.joined, outputs.computed
+        began, now = outputs.joined, outputs.computed
         stop = 0
         for entry in entries:
             start, stop = stop, stop + entry.rows

@@ -23,11 +23,12 @@ def encode(document: Any) -> bytes:
 
 def nested(share: Share, name: str) -> bytes:
     """A request's part of an output as a nested list. Raises NotRepresentable for NaN and infinities."""
-    text: RunText | None = share.outputs.written.get(name)
+    outputs = share.outputs
+    text: RunText | None = outputs.written.get(name)
     if text is None:
         if not _is_shared(share, name):
             return _whole(share.array(name), name)
-        text = share.outputs.written[name] = RunText(share.outputs.arrays[name])
+        text = outputs.written[name] = RunText(outputs.arrays[name])
     return text.part(share, name)
 
 
@@ -44,10 +45,9 @@ def flat(share: Share, name: str) -> bytes:
 
 def _is_shared(share: Share, name: str) -> bool:
     """Whether a run's output has rows of other requests too, and its text falls into rows."""
-    array = share.outputs.arrays[name]
-    if share.stop is None or share.stop - share.start == len(array) or name in share.outputs.lengths:
+    if share.stop is None or share.stop - share.start == len(array := share.outputs.arrays[name]):
         return False
-    return array.size > 0 and array.dtype.kind not in "OV"
+    return name not in share.outputs.lengths and array.size > 0 and array.dtype.kind not in "OV"
 
 
 class RunText:

@@ -79,7 +79,7 @@ class Crowd:
         asked = self.protocols[: len(bodies)]
         requests = [request(body, **self._headers) for body in bodies]
         for protocol, raw, body in zip(asked, requests, bodies, strict=True):
-            await self._make_known(protocol, raw, raw[: len(raw) - len(body)])
+            await self._make_known(protocol, raw, raw[: -4 - len(body)])
         for protocol, raw in zip(asked, requests, strict=True):
             protocol.data_received(raw)
         then()
