@@ -39,27 +39,22 @@ class Inbox:
 
     def __init__(self, handle: Handle, soon: Soon) -> None:
         self.handle = handle
-        self._arrived: list[Arrival] = []
-        self._turns = Turns(soon, self, lambda: ENOUGH, self._empty)
+        self.arrived: list[Arrival] = []
+        self.ask = Turns(soon, self, lambda: ENOUGH, self._empty).ask
+        """Has what has arrived handled when the turn ends."""
 
     @property
     def entries(self) -> int:
         """Requests that wait for the end of the turn."""
-        return len(self._arrived)
+        return len(self.arrived)
 
     @property
     def rows(self) -> int:
         """How many they have is not read yet: one each is what matters to small models."""
-        return len(self._arrived)
-
-    def put(self, connection: Connection, direct: Direct, body: bytes) -> None:
-        """Takes a request in until the turn ends."""
-        if not self._arrived:
-            self._turns.ask()
-        self._arrived.append((connection, direct, body))
+        return len(self.arrived)
 
     def _empty(self) -> None:
-        arrived, self._arrived = self._arrived, []
+        arrived, self.arrived = self.arrived, []
         self.handle(arrived)
 
 

@@ -12,8 +12,7 @@ import msgspec
 
 from app.api.connections import Arrival, Connection
 from app.api.direct import Direct
-from app.api.inference import Call, Head, Inference, fresh_id, unheard
-from app.api.status import Answer
+from app.api.inference import Inference, fresh_id
 from app.batching.express import Express
 from app.contract.tensors import Signature
 from app.dataplane import DataPlane
@@ -75,18 +74,14 @@ class FastPath:
         for connection, direct, _, rows in lane.members:
             start, stop = stop, stop + rows
             request.timings = Timings(direct.received, direct.read, began, began, joined, computed)
+            head = direct.head
             try:
-                connection.answer(self._answer(direct.head, request, Share(outputs, start, stop)))
+                answer = self._inference.write(
+                    head, head.request_id or fresh_id(), request, Share(outputs, start, stop)
+                )
+                connection.answer(answer)
             except Exception as fault:  # noqa: BLE001 - boundary: requests of other connections are answered behind it
                 connection.fail(direct, fault)
-
-    def _answer(self, head: Head, request: InferRequest, share: Share) -> Answer:
-        request_id = head.request_id or fresh_id()
-        try:
-            return self._inference.write(head, request_id, request, share)
-        except BonsaiError as error:
-            call = Call(self._inference, head, request_id, request.timings, unheard, request)
-            return self._inference.fail(call, error)
 
 
 class _Lane:

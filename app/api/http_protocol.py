@@ -57,11 +57,15 @@ class HttpProtocol(HttpToolsProtocol):
             head, _, body = data.partition(END_OF_HEAD)
             known = self._heads.get(head)
             if known is not None and len(body) == known.length:
-                direct = self.direct = Direct(known.head, now, now)
+                arrival = self, Direct(known.head, now, now), body
+                self.direct = arrival[1]
+                inbox = self._inbox
                 if len(self.connections) == 1:
-                    self._inbox.handle(((self, direct, body),))
-                else:
-                    self._inbox.put(self, direct, body)
+                    inbox.handle((arrival,))
+                    return
+                if not inbox.arrived:
+                    inbox.ask()
+                inbox.arrived.append(arrival)
                 return
         if not self._lingering:
             self._arrived = now

@@ -157,16 +157,16 @@ class Inference:
         if isinstance(outcome, BonsaiError):
             return self.fail(call, outcome)
         assert call.request is not None
-        try:
-            return self.write(call.head, call.request_id, call.request, outcome)
-        except Exception as error:  # noqa: BLE001 - boundary: what cannot be written must not take others along
-            return self.fail(call, BonsaiError.of(error))
+        return self.write(call.head, call.request_id, call.request, outcome)
 
     def write(self, head: Head, request_id: bytes, request: InferRequest, share: Share) -> Answer:
-        """A good answer. Raises NotRepresentable where the route's format cannot carry it."""
+        """The answer to a request that has been run: a good one, unless its route's format cannot carry it."""
         served, timings = request.served, request.timings
         assert served is not None
-        encoded = head.route.encode(request, share)
+        try:
+            encoded = head.route.encode(request, share)
+        except Exception as error:  # noqa: BLE001 - boundary: what cannot be written must not take others along
+            return self.fail(Call(self, head, request_id, timings, _unheard, request), BonsaiError.of(error))
         written = timings.encoded = self._clock()
         self._requests.answered(served.name, served.version, timings)
         if written - timings.received >= self._threshold:
@@ -185,7 +185,7 @@ class Inference:
         return answer
 
     def _refusal(self, head: Head, error: BonsaiError) -> Answer:
-        return self.fail(Call(self, head, head.request_id or fresh_id(), Timings(self._clock()), unheard), error)
+        return self.fail(Call(self, head, head.request_id or fresh_id(), Timings(self._clock()), _unheard), error)
 
     def _identify(self, headers: Mapping[bytes, bytes]) -> tuple[Caller, BonsaiError | None]:
         """Whose request this is, and why it is refused."""
@@ -241,5 +241,5 @@ def fresh_id() -> bytes:
     return b"%016x" % random.getrandbits(64)
 
 
-def unheard(_: Answer) -> None:
+def _unheard(_: Answer) -> None:
     """Whoever refuses a head answers by itself."""

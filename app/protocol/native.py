@@ -100,10 +100,12 @@ def encode(request: InferRequest, share: Share) -> Encoded:
     """The answer of /predict, put together from texts. Raises NotRepresentable."""
     served, timings = request.served, request.timings
     assert served is not None
-    frame = _frame(served)
-    labelled = frame.labelled
+    outputs, labelled = _frame(served)
+    text = b""
+    for name, key in outputs:
+        text += key + json_answers.nested(share, name)
     body = b'%b}%b,"timing_ms":{"queue":%.3f,"compute":%.3f,"total":%.3f}}' % (
-        b"".join([key + json_answers.nested(share, name) for name, key in frame.outputs]),
+        text,
         b"" if labelled is None else _PREDICTIONS + json_answers.encode(predictions(labelled, share, request.top_k)),
         1e3 * (timings.started - timings.decoded),
         1e3 * (timings.computed - timings.started),
