@@ -7,7 +7,7 @@ from app.api.direct import Direct
 from app.api.heads import Heads
 from app.api.inference import Inference
 from app.api.status import Answer
-from app.batching.turns import Soon, Turns
+from app.turns import Soon, Turns
 
 ENOUGH = 128
 """Requests that do not wait for more to share a run with."""
@@ -38,24 +38,33 @@ class Inbox:
     """Requests that came whole within a turn of the event loop, which are handled together (docs/decisions/0006)."""
 
     def __init__(self, handle: Handle, soon: Soon) -> None:
-        self.handle = handle
-        self.arrived: list[Arrival] = []
-        self.ask = Turns(soon, self, lambda: ENOUGH, self._empty).ask
-        """Has what has arrived handled when the turn ends."""
+        self._handle = handle
+        self._arrived: list[Arrival] = []
+        self._turns = Turns(soon, self, lambda: ENOUGH, self._empty)
 
     @property
     def entries(self) -> int:
         """Requests that wait for the end of the turn."""
-        return len(self.arrived)
+        return len(self._arrived)
 
     @property
     def rows(self) -> int:
         """How many they have is not read yet: one each is what matters to small models."""
-        return len(self.arrived)
+        return len(self._arrived)
+
+    def put(self, connection: Connection, direct: Direct, body: bytes) -> None:
+        """Takes a request in until the turn ends."""
+        if not self._arrived:
+            self._turns.ask()
+        self._arrived.append((connection, direct, body))
+
+    def handle_alone(self, connection: Connection, direct: Direct, body: bytes) -> None:
+        """Handles a request at once: there is no other connection that it could share a run with."""
+        self._handle(((connection, direct, body),))
 
     def _empty(self) -> None:
-        arrived, self.arrived = self.arrived, []
-        self.handle(arrived)
+        arrived, self._arrived = self._arrived, []
+        self._handle(arrived)
 
 
 class Common(NamedTuple):

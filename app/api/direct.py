@@ -1,10 +1,12 @@
-"""An inference request on its way past the ASGI layer."""
+"""An inference request on its way past the ASGI layer, and the bytes of an answer."""
 
 import msgspec
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.api.framing import Body, Sized
 from app.api.heads import HeadReader
 from app.api.inference import Call, Head
+from app.api.status import Answer
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 STAY, KEEP_ALIVE, CLOSE = b"", b"connection: keep-alive\r\n", b"connection: close\r\n"
@@ -38,3 +40,11 @@ class Direct(msgspec.Struct, eq=False):
         """The body is not wanted: the connection stays where little of it is to come."""
         if self.expects_continue or not isinstance(body, Sized) or body.left > MAX_DISCARD:
             self.connection = CLOSE
+
+
+def written(answer: Answer, common: bytes, connection: bytes, method: str = "") -> bytes:
+    """An answer as it is sent; `common` are the header lines that every answer has."""
+    body = answer.body
+    sent = b"" if method == "HEAD" else body
+    lines = (STATUS_LINE[answer.status], common, answer.headers, len(body), connection, sent)
+    return b"%b%b%bcontent-length: %d\r\n%b\r\n%b" % lines

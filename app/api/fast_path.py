@@ -7,13 +7,13 @@ is there, is left to the ordinary way, which knows all cases and says what is wr
 """
 
 from collections.abc import Callable, Hashable, Sequence
+from typing import Protocol
 
 import msgspec
 
 from app.api.connections import Arrival, Connection
 from app.api.direct import Direct
 from app.api.inference import Inference, fresh_id
-from app.batching.express import Express
 from app.contract.tensors import Signature
 from app.dataplane import DataPlane
 from app.errors import BonsaiError
@@ -26,6 +26,16 @@ Read = Callable[[msgspec.Raw], Rows]
 
 class NotPlain(BonsaiError):
     """A request for the ordinary way."""
+
+
+class Express(Protocol):
+    """What runs a model on this thread, past the queue."""
+
+    def room(self) -> int:
+        """Rows that may run now; 0 where something waits."""
+
+    def run(self, inputs: Inputs, rows: int, started: float, /) -> Outputs:
+        """Runs so many rows that were put together at the instant `started`. Raises what the model raises."""
 
 
 class FastPath:

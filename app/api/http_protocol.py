@@ -8,10 +8,10 @@ framing.py cuts bodies, and a head that was read before is found by its bytes.
 import time
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.api.connections import Common
-from app.api.direct import CLOSE, CONTINUE, STAY, Direct
+from app.api.direct import CLOSE, CONTINUE, STAY, Direct, written
 from app.api.doorkeeper import NO_SNIFFING
 from app.api.framing import Body, Sized, TooLarge, TooManyConnections, TooSlow, Unreadable, body_of
 from app.api.heads import END_OF_HEAD, HeadReader, KnownHead
@@ -26,15 +26,13 @@ LINGER_SECONDS = 2.0  # a client may go on sending that long after its answer
 class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
-    direct: Direct | None = None
-    """The inference request that is under way."""
-
     def __init__(self, *, common: Common, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
         self._inference, self._heads, self._inbox, self._read_seconds, self._max_connections = common
         self._peer, self._common_headers = "", b""
         self._dated: list[tuple[bytes, bytes]] = []
         self._unread, self._arrived, self._deadline = b"", 0.0, 0.0  # what is not read yet, and when it came
+        self.direct: Direct | None = None
         self._reader: HeadReader | None = None
         self._body: Body | None = None
         self._idle = self._stepping = self._half_closed = self._draining = self._lingering = False
@@ -57,15 +55,9 @@ class HttpProtocol(HttpToolsProtocol):
             head, _, body = data.partition(END_OF_HEAD)
             known = self._heads.get(head)
             if known is not None and len(body) == known.length:
-                arrival = self, Direct(known.head, now, now), body
-                self.direct = arrival[1]
-                inbox = self._inbox
-                if len(self.connections) == 1:
-                    inbox.handle((arrival,))
-                    return
-                if not inbox.arrived:
-                    inbox.ask()
-                inbox.arrived.append(arrival)
+                direct = self.direct = Direct(known.head, now, now)
+                enter = self._inbox.handle_alone if len(self.connections) == 1 else self._inbox.put
+                enter(self, direct, body)
                 return
         if not self._lingering:
             self._arrived = now
@@ -236,10 +228,9 @@ class HttpProtocol(HttpToolsProtocol):
         """Handles a request that has come whole, unless its client has gone since."""
         if direct is not self.direct:
             return
+        head = direct.head
         try:
-            direct.call = self._inference.handle(
-                direct.head, body, direct.received, direct.read, self._peer, self.answer
-            )
+            direct.call = self._inference.handle(head, body, direct.received, direct.read, self._peer, self.answer)
         except Exception as fault:  # noqa: BLE001 - boundary: requests of other connections are handled behind it
             self.fail(direct, fault)
 
@@ -272,7 +263,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._read()
 
     def _announce_end(self) -> None:
-        """Lets the last answer of uvicorn's say that the connection ends; `_answer` does it for inference."""
+        """Lets the last answer of uvicorn's say that the connection ends; `answer` does it for inference."""
         if self._draining and not self._unread and self._cycle is not None:
             self._cycle.keep_alive = False
 
@@ -280,11 +271,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self._dated is not self.server_state.default_headers:
             self._dated = self.server_state.default_headers
             self._common_headers = b"".join(b"%b: %b\r\n" % header for header in (*self._dated, NO_SNIFFING))
-        if self.transport.is_closing():  # a client that has reset the connection is told of a little later
-            return
-        sent = b"" if method == "HEAD" else answer.body
-        lines = (STATUS_LINE[answer.status], self._common_headers, answer.headers, len(answer.body), connection, sent)
-        self.transport.write(b"%b%b%bcontent-length: %d\r\n%b\r\n%b" % lines)
+        if not self.transport.is_closing():  # a client that has reset the connection is told of a little later
+            self.transport.write(written(answer, self._common_headers, connection, method))
 
     def _reject(self, fault: Unreadable) -> None:
         """Says what is wrong with a request that cannot be read to its end, and hangs up."""

@@ -17,13 +17,13 @@ from app.batching.padding import Bucket
 from app.batching.retries import Retries
 from app.batching.room import Room, most_rows
 from app.batching.runs import Executor, Result, Runs, Scheduler
-from app.batching.turns import Turns
 from app.batching.waiting import Waiting
 from app.contract.deployment import Limits
 from app.errors import BonsaiError, DeadlineExceeded, ExecutionFailed, Overloaded
 from app.protocol.messages import Outputs, Share
 from app.telemetry.load import Load
 from app.telemetry.metrics import ModelMetrics
+from app.turns import Turns
 
 
 class DynamicBatcher:
@@ -152,11 +152,8 @@ class DynamicBatcher:
         return Load(rows, self._waiting.entries + len(again), self._in_flight)
 
     def _dispatch(self) -> None:
-        """Fills the instances that are free.
-
-        What is left after an instance has run at once waits for the next turn: a long queue must not keep the loop from
-        its sockets.
-        """
+        """Fills the instances that are free. What is left after one has run at once waits for the next turn: a long
+        queue must not keep the loop from its sockets."""
         count = self._instances.count
         self._is_dispatching = True
         try:

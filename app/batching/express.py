@@ -11,12 +11,12 @@ from app.batching.batch import NOTHING, Batch, Entry, check_rows, tell
 from app.batching.batcher import DynamicBatcher
 from app.batching.padding import joined
 from app.batching.runs import Runs
-from app.batching.turns import Soon, Turns
 from app.contract.deployment import Limits
 from app.errors import BonsaiError
 from app.protocol.messages import Inputs, Outputs, Share
 from app.telemetry.load import Load
 from app.telemetry.metrics import ModelMetrics
+from app.turns import Soon, Turns
 
 
 class Express:

@@ -13,11 +13,12 @@ ROOT = Path(__file__).parent.parent.parent
 # A room may import the rooms in its row, and itself. `protocol.messages` stands for that one module.
 ALLOWED: dict[str, set[str]] = {
     "app.errors": set(),
+    "app.turns": set(),
     "app.telemetry": set(),
     "app.contract": {"app.errors"},
     "app.access": {"app.contract", "app.errors"},
     "app.protocol": {"app.contract", "app.errors"},
-    "app.batching": {"app.contract", "app.protocol.messages", "app.errors", "app.telemetry"},
+    "app.batching": {"app.contract", "app.protocol.messages", "app.errors", "app.telemetry", "app.turns"},
     "app.runtime": {"app.contract", "app.protocol.messages", "app.errors", "app.telemetry"},
     "app.repository": {
         "app.contract",
@@ -38,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
         "app.protocol",
         "app.errors",
         "app.telemetry",
+        "app.turns",
     },
     "app.settings": {"app.access", "app.contract", "app.errors"},
     "app.main": {"app"},
