@@ -59,7 +59,7 @@ class FastPath:
                 if lane is None:
                     lane = lanes[plain.model, plain.version] = self._lane(plain)
                 lane.add(connection, direct, body, lane.read(plain.inputs))
-            except (BonsaiError, ValueError, RecursionError):
+            except Exception:  # noqa: BLE001 - boundary: the ordinary way says what is wrong; others wait
                 connection.infer(direct, body)
         for lane in lanes.values():
             if lane.members:
