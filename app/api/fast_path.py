@@ -72,7 +72,8 @@ class FastPath:
 
     def _run(self, lane: "_Lane") -> None:
         try:
-            outputs = lane.run(self._dataplane.clock())
+            assert lane.express is not None
+            outputs = lane.express.run({lane.name: lane.column}, len(lane.column), self._dataplane.clock())
         except Exception:  # noqa: BLE001 - boundary: run again the ordinary way, only the one whose input it was fails
             lane.give_back()
             for connection, direct, body, _ in lane.members:
@@ -80,16 +81,15 @@ class FastPath:
             return
         began, joined, computed = outputs.started, outputs.joined, outputs.computed
         request = InferRequest(None, None, _have_been_read, Timings(began), served=lane.served)  # all ask for the same
+        is_shared = len(lane.members) > 1
         stop = 0
         for connection, direct, _, rows in lane.members:
             start, stop = stop, stop + rows
             request.timings = Timings(direct.received, direct.read, began, began, joined, computed)
             head = direct.head
             try:
-                answer = self._inference.write(
-                    head, head.request_id or fresh_id(), request, Share(outputs, start, stop)
-                )
-                connection.answer(answer)
+                share = Share(outputs, start, stop if is_shared else None)
+                connection.answer(self._inference.write(head, head.request_id or fresh_id(), request, share))
             except Exception as fault:  # noqa: BLE001 - boundary: requests of other connections are answered behind it
                 connection.fail(direct, fault)
 
@@ -97,34 +97,30 @@ class FastPath:
 class _Lane:
     """Plain requests of one turn to one model version."""
 
-    __slots__ = ("_column", "_express", "_room", "members", "read", "served")
+    __slots__ = ("_room", "column", "express", "members", "name", "read", "served")
 
     def __init__(self, served: ServedModel, express: Express | None, read: Read | None) -> None:
         """`express` is None where runs do not happen on the loop's thread, `read` where inputs cannot be plain."""
         self.served = served
         self.members: list[tuple[Connection, Direct, bytes, int]] = []
         """With how many rows each has."""
-        self._column: Rows = []
-        self._express = express
+        self.name = served.signature.inputs[0].name
+        self.column: Rows = []
+        """The rows of all members, in order."""
+        self.express = express
         self._room = 0 if express is None or read is None else express.room()
         self.read = read if read is not None and self._room else _no_rows
 
     def add(self, connection: Connection, direct: Direct, body: bytes, rows: Rows) -> None:
         """Takes a request in. Raises NotPlain where it does not fit, RateLimited where its caller asks too often."""
         count = len(rows)
-        if not count or len(self._column) + count > self._room:
+        if not count or len(self.column) + count > self._room:
             raise NotPlain
         bucket = direct.head.caller.bucket
         if bucket is not None:
             bucket.take(direct.received)
-        self._column += rows
+        self.column += rows
         self.members.append((connection, direct, body, count))
-
-    def run(self, started: float) -> Outputs:
-        """Runs all of them together. Raises what the model raises."""
-        assert self._express is not None
-        column = self._column
-        return self._express.run({self.served.signature.inputs[0].name: column}, len(column), started)
 
     def give_back(self) -> None:
         """The members have not been answered: the ordinary way counts them anew."""

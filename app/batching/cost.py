@@ -39,7 +39,9 @@ class CostTable:
         self._seen = 0
         self.skips = 0
         """Runs that need not be learned from."""
-        self._best = (0, 0, 0, 0)
+        self._best = 0
+        self._best_of = (0, 0, 0)
+        """What the best size was chosen by."""
 
     def scaled(self, rows: int, seconds: float) -> "CostTable":
         """A table of the same form in which a run of so many rows takes so many seconds."""
@@ -100,9 +102,9 @@ class CostTable:
         The limit where nothing was measured, and where the largest size that could be is the best.
         """
         known = (limit, len(self._sizes), self._seen // CHOICE_RUNS)
-        if self._best[1:] != known:
-            self._best = (self._best_rows(limit), *known)
-        return self._best[0]
+        if self._best_of != known:
+            self._best, self._best_of = self._best_rows(limit), known
+        return self._best
 
     def rows_within(self, seconds: float, limit: int) -> int:
         """The most rows, at most `limit`, that a run finishes in so many seconds; `limit` where not even one does."""

@@ -26,9 +26,10 @@ def nested(share: Share, name: str) -> bytes:
     outputs = share.outputs
     text: RunText | None = outputs.written.get(name)
     if text is None:
-        if not _is_shared(share, name):
+        array = outputs.arrays[name]
+        if not _is_shared(share, name, array):
             return _whole(share.array(name), name)
-        text = outputs.written[name] = RunText(outputs.arrays[name])
+        text = outputs.written[name] = RunText(array)
     return text.part(share, name)
 
 
@@ -36,16 +37,16 @@ def flat(share: Share, name: str) -> bytes:
     """A request's part of an output as one list, row-major. Raises NotRepresentable."""
     text: RunText | None = share.outputs.written.get((name, "flat"))
     if text is None:
-        if not _is_shared(share, name):
-            return _whole(share.array(name).reshape(-1), name)
         array = share.outputs.arrays[name]
+        if not _is_shared(share, name, array):
+            return _whole(share.array(name).reshape(-1), name)
         text = share.outputs.written[name, "flat"] = RunText(array.reshape(len(array), -1), (b"[", b",", b"]"))
     return text.part(share, name)
 
 
-def _is_shared(share: Share, name: str) -> bool:
+def _is_shared(share: Share, name: str, array: Array) -> bool:
     """Whether a run's output has rows of other requests too, and its text falls into rows."""
-    if share.stop is None or share.stop - share.start == len(array := share.outputs.arrays[name]):
+    if share.stop is None or share.stop - share.start == len(array):
         return False
     return name not in share.outputs.lengths and array.size > 0 and array.dtype.kind not in "OV"
 

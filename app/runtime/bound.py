@@ -58,7 +58,8 @@ class BoundSession:
         self._rows_of = signature.inputs[0].name
         self._row_bytes = sum(DTYPES[spec.datatype].itemsize * math.prod(spec.shape[1:]) for spec in signature.outputs)
         self._most_rows = sizes[-1]
-        stacks = {size: _Stack(partial(_Buffers, session, signature, size, device)) for size in sizes}
+        kind = _Buffers if device[0] == "cpu" else _DeviceBuffers
+        stacks = {size: _Stack(partial(kind, session, signature, size, device)) for size in sizes}
         self._stacks = [stacks[sizes[bisect_left(sizes, rows)]] for rows in range(sizes[-1] + 1)]
         """By the number of rows."""
 
@@ -101,35 +102,40 @@ class _Stack:
 
 
 class _Buffers:
-    """The bound buffers of one number of rows."""
+    """The bound buffers of one number of rows, on the CPU."""
 
     def __init__(self, session: Any, signature: Signature, size: int, device: tuple[str, int]) -> None:
         self._session = session
         self._size = size
-        self._is_remote = device[0] != "cpu"
         self._binding = session.io_binding()
-        self._inputs: dict[str, tuple[Array, Any]] = {}
-        self._outputs: dict[str, Any] = {}
-        for spec in signature.inputs:
-            host = np.zeros((size, *spec.shape[1:]), DTYPES[spec.datatype])
-            value = ort.OrtValue.ortvalue_from_numpy(host, *device)
-            self._binding.bind_ortvalue_input(spec.name, value)
-            self._inputs[spec.name] = (host, value)
-        for output in signature.outputs:
-            host = np.zeros((size, *output.shape[1:]), DTYPES[output.datatype])
-            value = ort.OrtValue.ortvalue_from_numpy(host, *device)
-            self._binding.bind_ortvalue_output(output.name, value)
-            self._outputs[output.name] = value if self._is_remote else host
+        self._inputs: list[tuple[str, Array, Any]] = []
+        self._outputs: list[tuple[str, Array, Any]] = []
+        for specs, bound, bind in (
+            (signature.inputs, self._inputs, self._binding.bind_ortvalue_input),
+            (signature.outputs, self._outputs, self._binding.bind_ortvalue_output),
+        ):
+            for spec in specs:
+                host = np.zeros((size, *spec.shape[1:]), DTYPES[spec.datatype])
+                value = ort.OrtValue.ortvalue_from_numpy(host, *device)
+                bind(spec.name, value)
+                bound.append((spec.name, host, value))
 
     def run(self, inputs: Inputs, rows: int) -> dict[str, Array]:
-        for name, (host, value) in self._inputs.items():
+        for name, host, _ in self._inputs:
             host[:rows] = inputs[name]
             if rows < self._size:
                 host[rows:] = 0
-            if self._is_remote:
-                value.update_inplace(host)
         self._session.run_with_iobinding(self._binding)
-        return {
-            name: value.numpy()[:rows] if self._is_remote else value[:rows].copy()
-            for name, value in self._outputs.items()
-        }
+        return {name: host[:rows].copy() for name, host, _ in self._outputs}
+
+
+class _DeviceBuffers(_Buffers):
+    """The same on a device: rows are copied there before a run, and back after it."""
+
+    def run(self, inputs: Inputs, rows: int) -> dict[str, Array]:
+        for name, host, value in self._inputs:
+            host[:rows] = inputs[name]
+            host[rows:] = 0
+            value.update_inplace(host)
+        self._session.run_with_iobinding(self._binding)
+        return {name: value.numpy()[:rows] for name, _, value in self._outputs}
