@@ -1,4 +1,4 @@
-"""The turn of the event loop in which the next batch is formed."""
+"""The turn of the event loop at whose end what came together is handled together."""
 
 from collections.abc import Callable
 from typing import Protocol
