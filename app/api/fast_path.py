@@ -73,7 +73,8 @@ class FastPath:
     def _run(self, lane: "_Lane") -> None:
         try:
             assert lane.express is not None
-            outputs = lane.express.run({lane.name: lane.column}, len(lane.column), self._dataplane.clock())
+            inputs = {lane.served.signature.inputs[0].name: lane.column}
+            outputs = lane.express.run(inputs, len(lane.column), self._dataplane.clock())
         except Exception:  # noqa: BLE001 - boundary: run again the ordinary way, only the one whose input it was fails
             lane.give_back()
             for connection, direct, body, _ in lane.members:
@@ -97,14 +98,13 @@ class FastPath:
 class _Lane:
     """Plain requests of one turn to one model version."""
 
-    __slots__ = ("_room", "column", "express", "members", "name", "read", "served")
+    __slots__ = ("_room", "column", "express", "members", "read", "served")
 
     def __init__(self, served: ServedModel, express: Express | None, read: Read | None) -> None:
         """`express` is None where runs do not happen on the loop's thread, `read` where inputs cannot be plain."""
         self.served = served
         self.members: list[tuple[Connection, Direct, bytes, int]] = []
         """With how many rows each has."""
-        self.name = served.signature.inputs[0].name
         self.column: Rows = []
         """The rows of all members, in order."""
         self.express = express

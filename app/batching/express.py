@@ -32,9 +32,8 @@ class Express:
         soon: Soon,
         metrics: ModelMetrics,
     ) -> None:
-        self.entries = 0
-        """That wait for the end of the turn."""
         self.rows = 0
+        """That wait for the end of the turn."""
         self._batcher = batcher
         self._runs = runs
         self._clock = clock
@@ -45,6 +44,11 @@ class Express:
         metrics.watch(self._load)
 
     @property
+    def entries(self) -> int:
+        """Requests that wait for the end of the turn."""
+        return len(self._fresh)
+
+    @property
     def idle(self) -> bool:
         """Nothing waits, here or in the batcher."""
         return not self._fresh and self._batcher.idle
@@ -53,20 +57,19 @@ class Express:
         """Changes the limits; what waits is bound by them from now on."""
         self._limit = limits.max_batch_rows
         self._most = 0 if limits.max_queue_delay_ms else min(limits.max_batch_rows, limits.max_queue_rows)
-        self.pour()
+        self._pour()
 
     def submit(self, entry: Entry) -> None:
         """Takes an entry. Raises TooLarge or Overloaded; afterwards the entry is answered exactly once."""
         rows = self.rows + entry.rows
         if entry.deadline is not None or rows > self._most or not (self._fresh or self._batcher.idle):
-            self.pour()
+            self._pour()
             self._batcher.submit(entry)
             return
         if not self._fresh:
             self._turns.ask()
         entry.batcher = self
         self.rows = rows
-        self.entries += 1
         self._fresh.append(entry)
 
     def cancel(self, entry: Entry) -> None:
@@ -78,10 +81,9 @@ class Express:
         if entry in self._fresh:
             self._fresh.remove(entry)
             self.rows -= entry.rows
-            self.entries -= 1
         self._metrics.cancelled("queue")
 
-    def pour(self) -> None:
+    def _pour(self) -> None:
         """Leaves what waits to the batcher."""
         for entry in self._take():
             try:
@@ -116,14 +118,14 @@ class Express:
 
     def _take(self) -> list[Entry]:
         fresh, self._fresh = self._fresh, []
-        self.rows = self.entries = 0
+        self.rows = 0
         return fresh
 
     def _form(self) -> None:
         """Runs what waits, where it is one batch."""
         rows = self.rows
         if rows > self._most_rows():
-            self.pour()
+            self._pour()
         elif rows:
             self._answer(self._take(), rows)
 

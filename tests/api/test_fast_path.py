@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from app.access.keys import Keys, digest_of
-from app.api.connections import Arrival, Common, Handle, Inbox
+from app.api.connections import Common, Handle, Inbox
 from app.api.fast_path import FastPath
 from app.api.heads import Heads
 from app.api.http_protocol import HttpProtocol
 from tests import graphs
 from tests.api.application import Application, running
 from tests.api.conftest import LABELLED
+from tests.api.inbox import one_by_one
 from tests.api.transport import FakeTransport
 from tests.http.wire import request
 from tests.keys import KEY, WITH_KEY
@@ -44,11 +45,6 @@ def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applicatio
     (models / "deployments.toml").write_text('schema_version = 1\ndefault_model = "m"\n')
     with running(models, folder / "state") as application:
         yield application
-
-
-def one_by_one(arrived: Sequence[Arrival]) -> None:
-    for connection, direct, body in arrived:
-        connection.infer(direct, body)
 
 
 class Crowd:

@@ -5,7 +5,7 @@ import asyncio
 import inspect
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -17,11 +17,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from app.api import heads, http_protocol
-from app.api.connections import Arrival, Common, Inbox
+from app.api.connections import Common, Inbox
 from app.api.framing import Unreadable
 from app.api.heads import Heads, KnownHead
 from app.api.http_protocol import HttpProtocol
 from app.api.status import Answer, answer_to, error_answer
+from tests.api.inbox import one_by_one
 from tests.api.transport import FakeTransport
 from tests.http.wire import BODY, request
 
@@ -84,11 +85,6 @@ class FakeInference:
         if body.endswith(b"broken"):
             raise RuntimeError("broken")
         return self.calls[-1]
-
-
-def one_by_one(arrived: Sequence[Arrival]) -> None:
-    for connection, direct, body in arrived:
-        connection.infer(direct, body)
 
 
 class Connection:

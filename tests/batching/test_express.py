@@ -3,8 +3,7 @@
 import pytest
 
 from app.errors import ExecutionFailed, Overloaded
-from app.protocol.messages import Inputs, Tensors
-from tests.batching.models import ROWS_A_TICKET, numbers, plus_half
+from tests.batching.models import breaks_on
 from tests.batching.records import Ticket
 from tests.batching.world import World
 
@@ -14,17 +13,6 @@ KNEE = ((1, 1.0), (2, 1.5), (8, 8.0))
 
 def submit(world: World, *rows: int) -> list[Ticket]:
     return [world.submit(some, key=()) for some in rows]
-
-
-def fails_on(bad: int) -> World:
-    """The model fails on a ticket's rows."""
-
-    def model(inputs: Inputs) -> Tensors:
-        if bad in [number // ROWS_A_TICKET for number in numbers(inputs)]:
-            raise ValueError("a row that the model fails on")
-        return plus_half(inputs)
-
-    return World(model, express=True)
 
 
 def test_what_comes_in_one_turn_shares_a_run() -> None:
@@ -76,7 +64,7 @@ def test_a_deadline_sends_everything_through_the_queue_in_order() -> None:
 
 
 def test_in_a_failing_batch_only_the_culprit_fails() -> None:
-    world = fails_on(2)
+    world = World(breaks_on(2), express=True)
     tickets = submit(world, 1, 1, 1)
     world.drain()
     assert tickets[0].answered_right
@@ -86,7 +74,7 @@ def test_in_a_failing_batch_only_the_culprit_fails() -> None:
 
 
 def test_a_request_that_fails_alone_is_run_once() -> None:
-    world = fails_on(1)
+    world = World(breaks_on(1), express=True)
     (ticket,) = submit(world, 1)
     world.drain()
     assert isinstance(ticket.outcome, ExecutionFailed)
