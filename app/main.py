@@ -17,7 +17,9 @@ from app.access.keyring import Keyring
 from app.api import configuration, failures, health, metadata, openapi, statistics
 from app.api import repository as repository_doors
 from app.api.asgi import InferenceDoor
+from app.api.connections import Inbox
 from app.api.doorkeeper import Doorkeeper
+from app.api.fast_path import FastPath
 from app.api.inference import Inference
 from app.contract.deployment import Deployments
 from app.dataplane import DataPlane
@@ -41,6 +43,7 @@ class Parts(NamedTuple):
 
     app: InferenceDoor
     inference: Inference
+    inbox: Inbox
     dataplane: DataPlane
     repository: Repository
 
@@ -85,7 +88,12 @@ def assemble(settings: Settings) -> Parts:
     failures.install(application)
     openapi.install(application)
     guarded = Doorkeeper(access, application, time.monotonic)
-    return Parts(InferenceDoor(inference, guarded), inference, dataplane, repository)
+    inbox = Inbox(FastPath(inference, dataplane).handle, _soon)
+    return Parts(InferenceDoor(inference, inbox, guarded), inference, inbox, dataplane, repository)
+
+
+def _soon(callback: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(callback)
 
 
 def _lifespan(

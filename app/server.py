@@ -8,7 +8,6 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Callable
 from functools import partial
 from types import FrameType
 
@@ -16,8 +15,7 @@ import uvicorn
 
 from app import __version__
 from app.access.keyring import Keyring
-from app.api.connections import Common, Inbox
-from app.api.fast_path import FastPath
+from app.api.connections import Common
 from app.api.heads import Heads
 from app.api.http_protocol import HttpProtocol
 from app.errors import BonsaiError, InvalidInput
@@ -65,8 +63,7 @@ class Server(uvicorn.Server):
         parts.inference.access.keyring.on_change(heads.clear)
         self._max_connections = _allow_files(settings.max_connections)
         self._haste = settings.read_seconds * (1 - PATIENCE_WHEN_FULL)
-        inbox = Inbox(FastPath(parts.inference, parts.dataplane).handle, _soon)
-        common = Common(parts.inference, heads, inbox, settings.read_seconds, self._max_connections)
+        common = Common(parts.inference, heads, parts.inbox, settings.read_seconds, self._max_connections)
         http = partial(HttpProtocol, common=common)
         super().__init__(
             uvicorn.Config(
@@ -174,7 +171,3 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise InvalidInput(f"cannot listen on {host}:{port}: {error.strerror}") from None
-
-
-def _soon(callback: Callable[[], None]) -> None:
-    asyncio.get_running_loop().call_soon(callback)

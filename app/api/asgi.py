@@ -3,9 +3,10 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from functools import partial
 from typing import Any
 
+from app.api.connections import Connection, Inbox
+from app.api.direct import Direct
 from app.api.framing import TooLarge
 from app.api.inference import Head, Inference
 from app.api.recurring import Recurring
@@ -29,8 +30,9 @@ Arrival = asyncio.Future[Answer | None]
 class InferenceDoor:
     """A plain ASGI application: no framework between the socket and the inference path."""
 
-    def __init__(self, inference: Inference, application: Application) -> None:
+    def __init__(self, inference: Inference, inbox: Inbox, application: Application) -> None:
         self.inference = inference
+        self._inbox = inbox
         self._application = application
         self._heads: Recurring[Known, Head] = Recurring()
         """Heads that are right."""
@@ -61,22 +63,23 @@ class InferenceDoor:
             await write(self.inference.unreadable(TooLarge(limit), head), send)
             return
         client = scope.get("client")
-        answer = await self._infer(head, body, received, client[0] if client else "", receive)
+        exchange = _Exchange(self.inference, client[0] if client else "")
+        direct = exchange.direct = Direct(head, received, time.monotonic())
+        self._inbox.put(exchange, direct, body)
+        answer = await self._answer_to(exchange, receive)
         if answer is not None:
             await write(answer, send)
 
-    async def _infer(self, head: Head, body: bytes, received: float, peer: str, receive: Receive) -> Answer | None:
+    async def _answer_to(self, exchange: "_Exchange", receive: Receive) -> Answer | None:
         """The answer; None where the client went away before it was there."""
-        arrival: Arrival = asyncio.get_running_loop().create_future()
-        call = self.inference.handle(head, body, received, time.monotonic(), peer, partial(_settle, arrival))
+        arrival, answer = exchange.arrival, None
         self._watch.add(arrival, receive)
-        answer = None
         try:
             answer = await arrival
         finally:
             self._watch.remove(arrival)
             if answer is None:
-                call.cancel()
+                exchange.leave()
         return answer
 
     async def _read_head(self, known: Known, scope: Scope, receive: Receive, send: Send) -> Head | None:
@@ -93,6 +96,31 @@ class InferenceDoor:
         size = len(path) + len(query) + sum(len(name) + len(text) + 4 for name, text in fields)  # as HTTP/1.1 has them
         self._heads.keep(known, size, head)
         return head
+
+
+class _Exchange(Connection):
+    """One request of the server in front, and where its answer arrives."""
+
+    __slots__ = ("arrival", "direct", "inference", "peer")
+
+    def __init__(self, inference: Inference, peer: str) -> None:
+        self.inference = inference
+        self.peer = peer
+        self.direct: Direct | None = None
+        self.arrival: Arrival = asyncio.get_running_loop().create_future()
+
+    def answer(self, answer: Answer) -> None:
+        self.direct = None
+        _settle(self.arrival, answer)
+
+    def fail(self, direct: Direct, fault: Exception) -> None:
+        self.answer(self.inference.failed(direct.head, fault))
+
+    def leave(self) -> None:
+        """Nobody waits for the answer any more."""
+        direct, self.direct = self.direct, None
+        if direct is not None and direct.call is not None:
+            direct.call.cancel()
 
 
 def _settle(arrival: Arrival, answer: Answer | None) -> None:

@@ -1,7 +1,8 @@
 """What the connections of a server have in common."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from app.api.direct import Direct
 from app.api.heads import Heads
@@ -13,18 +14,30 @@ ENOUGH = 128
 """Requests that do not wait for more to share a run with."""
 
 
-class Connection(Protocol):
+class Connection(ABC):
     """One that has received a whole request."""
 
+    __slots__ = ()
+    inference: Inference
+    peer: str
+    """Whose requests they are where no key says that."""
     direct: Direct | None
     """The request that is under way; None where it has been answered, or its client has gone."""
 
     def infer(self, direct: Direct, body: bytes) -> None:
-        """Handles the request by itself, unless its client has gone."""
+        """Handles a request by itself, unless its client has gone since it came."""
+        if direct is not self.direct:
+            return
+        try:
+            direct.call = self.inference.handle(direct.head, body, direct.received, direct.read, self.peer, self.answer)
+        except Exception as fault:  # noqa: BLE001 - boundary: requests of other connections are handled behind it
+            self.fail(direct, fault)
 
+    @abstractmethod
     def answer(self, answer: Answer) -> None:
         """Answers the request that is under way."""
 
+    @abstractmethod
     def fail(self, direct: Direct, fault: Exception) -> None:
         """Answers a request on which this server's own code failed."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.api.connections import Common
+from app.api.connections import Common, Connection
 from app.api.direct import CLOSE, CONTINUE, STAY, Direct, written
 from app.api.doorkeeper import NO_SNIFFING
 from app.api.framing import Body, Sized, TooLarge, TooManyConnections, TooSlow, Unreadable, body_of
@@ -23,13 +23,13 @@ UNTOLD = 0.0  # a clock that is read for every answer would be a hundredth of it
 LINGER_SECONDS = 2.0  # a client may go on sending that long after its answer
 
 
-class HttpProtocol(HttpToolsProtocol):
+class HttpProtocol(HttpToolsProtocol, Connection):
     """One connection."""
 
     def __init__(self, *, common: Common, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
-        self._inference, self._heads, self._inbox, self._read_seconds, self._max_connections = common
-        self._peer, self._common_headers = "", b""
+        self.inference, self._heads, self._inbox, self._read_seconds, self._max_connections = common
+        self.peer, self._common_headers = "", b""
         self._dated: list[tuple[bytes, bytes]] = []
         self._unread, self._arrived, self._deadline = b"", 0.0, 0.0  # what is not read yet, and when it came
         self.direct: Direct | None = None
@@ -42,7 +42,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._peer = self.client[0] if self.client else ""
+        self.peer = self.client[0] if self.client else ""
         self._idle = len(self.connections) <= self._max_connections
         self._deadline = time.monotonic() + self._read_seconds
         if not self._idle:
@@ -171,8 +171,8 @@ class HttpProtocol(HttpToolsProtocol):
         """A head has been read whole."""
         url, path, query = reader.target()
         headers = reader.fields()
-        body = body_of(reader.version, headers, self._inference.max_body_bytes)
-        head = self._inference.read_head(reader.method.decode(), path, headers, query)
+        body = body_of(reader.version, headers, self.inference.max_body_bytes)
+        head = self.inference.read_head(reader.method.decode(), path, headers, query)
         if head is None:
             self._begin_cycle(reader, url, body)
             return
@@ -180,7 +180,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._begin_direct(self.direct, reader.raw, body)
 
     def _begin_direct(self, direct: Direct, raw: bytes, body: Body) -> None:
-        refusal = self._inference.refuse(direct.head)
+        refusal = self.inference.refuse(direct.head)
         if refusal is not None:
             direct.refuse(body)
             self.answer(refusal)
@@ -192,8 +192,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _begin_cycle(self, reader: HeadReader, url: bytes, body: Body) -> None:
         """Leaves a request to uvicorn and the application."""
-        if isinstance(body, Sized) and body.left > self._inference.max_body_bytes:
-            raise TooLarge(self._inference.max_body_bytes)
+        if isinstance(body, Sized) and body.left > self.inference.max_body_bytes:
+            raise TooLarge(self.inference.max_body_bytes)
         self.parser = reader  # type: ignore[assignment]  # it answers what uvicorn asks a parser
         self.on_message_begin()
         self.url = url
@@ -224,21 +224,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     # Answering
 
-    def infer(self, direct: Direct, body: bytes) -> None:
-        """Handles a request that has come whole, unless its client has gone since."""
-        if direct is not self.direct:
-            return
-        head = direct.head
-        try:
-            direct.call = self._inference.handle(head, body, direct.received, direct.read, self._peer, self.answer)
-        except Exception as fault:  # noqa: BLE001 - boundary: requests of other connections are handled behind it
-            self.fail(direct, fault)
-
     def fail(self, direct: Direct, fault: Exception) -> None:
         """Answers a request on which this server's own code failed."""
         direct.connection = CLOSE
         if direct is self.direct:
-            self.answer(self._inference.failed(direct.head, fault))
+            self.answer(self.inference.failed(direct.head, fault))
         else:
             self.logger.error("fault while a request was answered", exc_info=fault)
             self.transport.abort()
@@ -284,7 +274,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._cycle.message_event.set()
             self.cycle = None  # type: ignore[assignment]  # what it still says goes nowhere
         if not is_answered:
-            self._write(self._inference.unreadable(fault, None if direct is None else direct.head), CLOSE)
+            self._write(self.inference.unreadable(fault, None if direct is None else direct.head), CLOSE)
         self._hang_up(still_sending=True)
 
     def _hang_up(self, *, still_sending: bool) -> None:

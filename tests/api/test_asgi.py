@@ -8,6 +8,7 @@ import pytest
 
 from app.api.asgi import Application, InferenceDoor
 from app.api.inference import Call
+from tests.api.inbox import inbox
 from tests.api.world import BODY, LIMIT, World, answered, chunk, exchange
 
 
@@ -16,7 +17,7 @@ async def refuses(scope: Any, receive: Any, send: Any) -> None:
 
 
 def door(world: World, application: Application = refuses) -> InferenceDoor:
-    return InferenceDoor(world.inference, application)
+    return InferenceDoor(world.inference, inbox(), application)
 
 
 def sent_status(sent: list[Any]) -> int:

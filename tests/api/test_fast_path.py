@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from app.access.keys import Keys, digest_of
-from app.api.connections import Common, Handle, Inbox
-from app.api.fast_path import FastPath
+from app.api.connections import Common, Handle
 from app.api.heads import Heads
 from app.api.http_protocol import HttpProtocol
 from tests import graphs
 from tests.api.application import Application, running
 from tests.api.conftest import LABELLED
-from tests.api.inbox import one_by_one
+from tests.api.inbox import inbox, one_by_one
 from tests.api.transport import FakeTransport
+from tests.api.world import chunk, exchange
 from tests.http.wire import request
 from tests.keys import KEY, WITH_KEY
 from tests.metrics import value
@@ -55,9 +55,9 @@ class Crowd:
         self._application = application
         self._headers = headers
         self.inference = application.parts.inference
-        fast = FastPath(self.inference, application.parts.dataplane)
         loop = application.run(_running_loop())
-        common = Common(self.inference, Heads(), Inbox(handle or fast.handle, loop.call_soon), 10.0, 1000)
+        entrance = application.parts.inbox if handle is None else inbox(handle)
+        common = Common(self.inference, Heads(), entrance, 10.0, 1000)
         config = uvicorn.Config(application.parts.app, interface="asgi3", ws="none", log_config=None)
         state = ServerState()
         self.protocols = [
@@ -105,10 +105,21 @@ def reply(written: bytes) -> Reply:
     if not written:
         return 0, b"", None
     head, _, body = written.partition(b"\r\n\r\n")
+    lines = MOVING.sub(b"", head + b"\r\n")
+    return int(head[9:12]), re.sub(rb"content-length: \d+\r\n", b"", lines), document_of(body)
+
+
+def document_of(body: bytes) -> Any:
     document = json.loads(body)
     document.pop("timing_ms", None)
-    lines = MOVING.sub(b"", head + b"\r\n")
-    return int(head[9:12]), re.sub(rb"content-length: \d+\r\n", b"", lines), document
+    return document
+
+
+async def asked_by_asgi(application: Application, bodies: Sequence[bytes]) -> list[tuple[int, Any]]:
+    """Status and document of what comes in one turn under a foreign server."""
+    door = application.parts.app
+    sent = await asyncio.gather(*(exchange(door, chunk(body)) for body in bodies))
+    return [(start["status"], document_of(content["body"])) for start, content in sent]
 
 
 def body(inputs: Any, **members: Any) -> bytes:
@@ -155,6 +166,26 @@ def test_in_company_a_request_gets_what_it_gets_by_itself(application: Applicati
     together = Crowd(application, len(bodies)).ask(*bodies)
     alone = [Crowd(application, 1, one_by_one).ask(each)[0] for each in bodies]
     assert together == alone
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(PLAIN * 3 + UNUSUAL), min_size=1, max_size=12))
+def test_under_a_foreign_server_a_request_gets_the_same(application: Application, bodies: list[bytes]) -> None:
+    together = application.run(asked_by_asgi(application, bodies))
+    alone = [Crowd(application, 1, one_by_one).ask(each)[0] for each in bodies]
+    assert together == [(status, document) for status, _, document in alone]
+
+
+def test_under_a_foreign_server_plain_requests_share_a_run_too(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(application.parts.inference, "handle", None)
+    before = application.get("/metrics").text
+    replies = application.run(asked_by_asgi(application, PLAIN[:2] * 2))
+    assert [status for status, _ in replies] == [200] * 4
+    after = application.get("/metrics").text
+    for name, count in (("bonsai_batch_rows_sum", 6), ("bonsai_batch_rows_count", 1)):
+        assert value(after, name, model="m", version="1") == value(before, name, model="m", version="1") + count
 
 
 def test_plain_requests_share_a_run_and_none_goes_the_ordinary_way(

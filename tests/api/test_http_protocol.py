@@ -516,6 +516,7 @@ def test_what_cannot_be_read_is_told_by_inference_once(
     assert len(connection.statuses()) == 1
 
 
+OF_A_CONNECTION = {"answer", "direct", "fail", "infer", "inference", "peer"}
 LEANT_ON = {
     "client",
     "cycle",
@@ -555,13 +556,14 @@ def test_what_is_used_of_uvicorn_is_there_and_listed(connection: Connection) -> 
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
     }
     ours = {name for name in vars(HttpProtocol) if not name.startswith("__")}
-    assert {name for name in used - ours if not name.startswith("_")} - {"direct"} == LEANT_ON
+    assert {name for name in used - ours if not name.startswith("_")} - OF_A_CONNECTION == LEANT_ON
     assert {
-        name for name in ours if not name.startswith("_") and name not in ("expire", "infer", "answer", "fail")
+        name for name in ours if not name.startswith("_") and name not in {"expire", *OF_A_CONNECTION}
     } == OVERRIDDEN
     stock = HttpToolsProtocol(connection.protocol.config, ServerState(), {}, _loop=connection.protocol.loop)
     stock.on_message_begin()
     assert not [name for name in LEANT_ON | OVERRIDDEN if not hasattr(stock, name)]
+    assert not [name for name in OF_A_CONNECTION if hasattr(stock, name)]
     assert not [name for name in vars(stock) if name in vars(connection.protocol) and name.startswith("_")]
 
 

@@ -12,8 +12,7 @@ from typing import TypeVar
 import uvicorn
 from uvicorn.server import ServerState
 
-from app.api.connections import Common, Inbox
-from app.api.fast_path import FastPath
+from app.api.connections import Common
 from app.api.heads import Heads
 from app.api.http_protocol import HttpProtocol
 from app.api.status import Answer
@@ -89,9 +88,8 @@ class World:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._faults.from_loop)
         transport = FakeTransport()
-        inbox = Inbox(FastPath(self.parts.inference, self.parts.dataplane).handle, loop.call_soon)
         connection = HttpProtocol(
-            common=Common(self.parts.inference, self._heads, inbox, PATIENCE_SECONDS, 1000),
+            common=Common(self.parts.inference, self._heads, self.parts.inbox, PATIENCE_SECONDS, 1000),
             config=self._config,
             server_state=self._state,
             app_state={},
