@@ -47,6 +47,7 @@ class FastPath:
 
     def handle(self, arrived: Sequence[Arrival]) -> None:
         """Handles requests that have come whole, unless their clients have gone since."""
+        since = self._dataplane.clock()
         lanes: dict[Hashable, _Lane] = {}
         for connection, direct, body in arrived:
             head = direct.head
@@ -63,14 +64,15 @@ class FastPath:
                 connection.infer(direct, body)
         for lane in lanes.values():
             if lane.members:
-                self._run(lane)
+                self._run(lane, since)
 
     def _lane(self, plain: native.PlainBody) -> "_Lane":
         """The lane of the model version that a request names. Raises what says that there is none."""
         model = self._dataplane.acquire(plain.model, None if plain.version is None else str(plain.version))
         return _Lane(model.served, model.express, native.rows_reader(model.served))
 
-    def _run(self, lane: "_Lane") -> None:
+    def _run(self, lane: "_Lane", since: float) -> None:
+        """Runs what has been read since then, and answers it."""
         try:
             assert lane.express is not None
             inputs = {lane.served.signature.inputs[0].name: lane.column}
@@ -83,10 +85,12 @@ class FastPath:
         began, joined, computed = outputs.started, outputs.joined, outputs.computed
         request = InferRequest(None, None, _have_been_read, Timings(began), served=lane.served)  # all ask for the same
         is_shared = len(lane.members) > 1
+        reading = began - since
         stop = 0
         for connection, direct, _, rows in lane.members:
             start, stop = stop, stop + rows
-            request.timings = Timings(direct.received, direct.read, began, began, joined, computed)
+            # They waited for each other before they were read: that is time in the queue, not of the reading.
+            request.timings = Timings(direct.received, direct.read, direct.read + reading, began, joined, computed)
             head = direct.head
             try:
                 share = Share(outputs, start, stop if is_shared else None)
