@@ -12,6 +12,7 @@ export ORT_DISABLE_TELEMETRY := 1
 .DEFAULT_GOAL := help
 RECIPE ?= digits
 SECONDS ?= 60
+JOBS ?= 2
 
 .PHONY: help serve train test coverage test-slow test-docker wire fuzz check format schema startup bench clean
 
@@ -25,7 +26,7 @@ train: $(VENV)/.train  ## Train a recipe and publish it into models/: make train
 	@$(VENV)/bin/bonsai-train run $(RECIPE)
 
 test: check  ## Install everything if need be; lint, check types, run the tests
-	@$(PYTEST) -q
+	@$(PYTEST) -q --numprocesses $(JOBS) --dist loadfile
 
 coverage: $(VENV)/.test  ## The same tests, and which lines and branches they reach
 	@$(PYTEST) -q --cov --cov-report=term

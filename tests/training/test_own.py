@@ -110,19 +110,26 @@ def test_a_function_is_compiled_from_the_command_line(tmp_path: Path) -> None:
     assert ", as published" in again.output
 
 
-def test_an_onnx_file_is_compiled_without_its_net(graph: Path, tmp_path: Path) -> None:
-    options = ["--models", str(tmp_path / "models"), "--runs", str(tmp_path / "runs"), "--max-drop", "30"]
+@pytest.fixture(scope="module")
+def words(graph: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The version that the command makes of the .onnx file."""
+    folder = tmp_path_factory.mktemp("words")
+    options = ["--models", str(folder / "models"), "--runs", str(folder / "runs"), "--max-drop", "30"]
     command = ["compile", str(graph / "words.onnx"), "--rows", str(graph / "rows.npz"), *options]
     result = CliRunner().invoke(cli.commands, command)
     assert result.exit_code == 0, result.output
-    folder = tmp_path / "models" / "words" / "1"
-    manifest = Manifest.read(folder)
-    manifest.verify(folder)
+    return folder / "models" / "words" / "1"
+
+
+def test_an_onnx_file_is_compiled_without_its_net(graph: Path, words: Path) -> None:
+    manifest = Manifest.read(words)
+    manifest.verify(words)
     assert manifest.compression.fused == {"BatchNormalization": 1}
     assert manifest.inputs[0].name == "x"
-    content = b"".join(path.read_bytes() for path in folder.iterdir())
-    assert not [root for root in (str(graph), str(tmp_path), "/site-packages/") if root.encode() in content]
-    assert {entry.precision for entry in Report.read(folder).entries} >= {"fp32", "portable", "dynamic"}
+    content = b"".join(path.read_bytes() for path in words.iterdir())
+    roots = (str(graph), str(words.parents[2]), "/site-packages/")
+    assert not [root for root in roots if root.encode() in content]
+    assert {entry.precision for entry in Report.read(words).entries} >= {"fp32", "portable", "dynamic"}
 
 
 def test_an_onnx_file_needs_rows(graph: Path) -> None:
@@ -249,10 +256,7 @@ def test_the_call_is_the_package_s_own() -> None:
         training.compille  # noqa: B018
 
 
-def test_a_version_of_an_onnx_file_says_that_it_cannot_be_rebuilt(graph: Path, tmp_path: Path) -> None:
-    options = ["--models", str(tmp_path / "models"), "--runs", str(tmp_path / "runs"), "--max-drop", "30"]
-    command = ["compile", str(graph / "words.onnx"), "--rows", str(graph / "rows.npz"), *options]
-    assert CliRunner().invoke(cli.commands, command).exit_code == 0
-    result = CliRunner().invoke(cli.commands, ["rebuild", str(tmp_path / "models" / "words" / "1")])
+def test_a_version_of_an_onnx_file_says_that_it_cannot_be_rebuilt(words: Path) -> None:
+    result = CliRunner().invoke(cli.commands, ["rebuild", str(words)])
     assert result.exit_code == 2
     assert "got one that was compiled from an .onnx file" in " ".join(result.output.replace("│", " ").split())
