@@ -42,7 +42,11 @@ def sigmoid(row: list[float]) -> list[float]:
     return [1 / (1 + math.exp(-value)) for value in row]
 
 
-@pytest.mark.parametrize(("activation", "formula"), [("softmax", softmax), ("sigmoid", sigmoid), (None, list)], ids=str)
+@pytest.mark.parametrize(
+    ("activation", "formula"),
+    [("softmax", softmax), ("sigmoid", sigmoid), (None, list)],
+    ids=["softmax", "sigmoid", "none"],
+)
 def test_scores_are_the_activation_of_the_output(activation: str | None, formula: Any) -> None:
     for row, prediction in zip(ROWS, predicted(ROWS, activation), strict=True):
         assert by_label(prediction) == pytest.approx(formula(row), abs=1e-6)
