@@ -81,8 +81,9 @@ def test_any_field_is_one_line_of_json(value: Any, read: Any) -> None:
     assert (record["value"], record["message"]) == (read, "a\nb")
 
 
-def test_a_name_that_is_no_unicode_does_not_cost_the_line(tmp_path: Path) -> None:
+def test_a_name_that_is_no_unicode_does_not_cost_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """File names reach the log as Python reads them: bytes that are no UTF-8 become lone surrogates."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's own cannot send them to another process
     target = tmp_path / "log"
     with target.open("w", encoding="utf-8") as stream, logging_to(stream, "json"):
         logger.warning("%s: no version", b"caf\xe9".decode("utf-8", "surrogateescape"))
