@@ -31,6 +31,7 @@ from app.runtime.graph_cache import GraphCache
 from app.settings import Settings
 from app.telemetry.logging import RequestLog
 from app.telemetry.metrics import Metrics
+from app.turns import soon
 
 logger = logging.getLogger("bonsai")
 
@@ -88,12 +89,8 @@ def assemble(settings: Settings) -> Parts:
     failures.install(application)
     openapi.install(application)
     guarded = Doorkeeper(access, application, time.monotonic)
-    inbox = Inbox(FastPath(inference, dataplane).handle, _soon)
+    inbox = Inbox(FastPath(inference, dataplane).handle, soon)
     return Parts(InferenceDoor(inference, inbox, guarded), inference, inbox, dataplane, repository)
-
-
-def _soon(callback: Callable[[], None]) -> None:
-    asyncio.get_running_loop().call_soon(callback)
 
 
 def _lifespan(

@@ -1,10 +1,16 @@
 """The turn of the event loop at whose end what came together is handled together."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
 Soon = Callable[[Callable[[], None]], object]
 """The event loop's `call_soon`."""
+
+
+def soon(callback: Callable[[], None]) -> None:
+    """The `call_soon` of the event loop that runs when it is called."""
+    asyncio.get_running_loop().call_soon(callback)
 
 
 class Arrivals(Protocol):

@@ -101,7 +101,7 @@ class InferenceDoor:
 class _Exchange(Connection):
     """One request of the server in front, and where its answer arrives."""
 
-    __slots__ = ("arrival", "direct", "inference", "peer")
+    __slots__ = ("arrival", "inference", "peer")
 
     def __init__(self, inference: Inference, peer: str) -> None:
         self.inference = inference
@@ -115,12 +115,6 @@ class _Exchange(Connection):
 
     def fail(self, direct: Direct, fault: Exception) -> None:
         self.answer(self.inference.failed(direct.head, fault))
-
-    def leave(self) -> None:
-        """Nobody waits for the answer any more."""
-        direct, self.direct = self.direct, None
-        if direct is not None and direct.call is not None:
-            direct.call.cancel()
 
 
 def _settle(arrival: Arrival, answer: Answer | None) -> None:

@@ -17,7 +17,7 @@ ENOUGH = 128
 class Connection(ABC):
     """One that has received a whole request."""
 
-    __slots__ = ()
+    __slots__ = ("direct",)
     inference: Inference
     peer: str
     """Whose requests they are where no key says that."""
@@ -32,6 +32,12 @@ class Connection(ABC):
             direct.call = self.inference.handle(direct.head, body, direct.received, direct.read, self.peer, self.answer)
         except Exception as fault:  # noqa: BLE001 - boundary: requests of other connections are handled behind it
             self.fail(direct, fault)
+
+    def leave(self) -> None:
+        """Nobody waits for the answer any more."""
+        direct, self.direct = self.direct, None
+        if direct is not None and direct.call is not None:
+            direct.call.cancel()
 
     @abstractmethod
     def answer(self, answer: Answer) -> None:

@@ -72,10 +72,9 @@ class HttpProtocol(HttpToolsProtocol, Connection):
         return self._half_closed
 
     def connection_lost(self, exc: Exception | None) -> None:
-        direct, self.direct, self._unread = self.direct, None, b""
+        self._unread = b""
+        self.leave()
         super().connection_lost(exc)
-        if direct is not None and direct.call is not None:
-            direct.call.cancel()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -1,9 +1,9 @@
 """Inboxes of tests, and what comes in one turn handled without the fast path."""
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from app.api.connections import Arrival, Handle, Inbox
+from app.turns import soon
 
 
 def one_by_one(arrived: Sequence[Arrival]) -> None:
@@ -13,8 +13,4 @@ def one_by_one(arrived: Sequence[Arrival]) -> None:
 
 def inbox(handle: Handle = one_by_one) -> Inbox:
     """Of whatever event loop runs when something is put into it."""
-
-    def soon(callback: Callable[[], None]) -> None:
-        asyncio.get_running_loop().call_soon(callback)
-
     return Inbox(handle, soon)

@@ -516,7 +516,7 @@ def test_what_cannot_be_read_is_told_by_inference_once(
     assert len(connection.statuses()) == 1
 
 
-OF_A_CONNECTION = {"answer", "direct", "fail", "infer", "inference", "peer"}
+OF_A_CONNECTION = {"answer", "direct", "fail", "infer", "inference", "leave", "peer"}
 LEANT_ON = {
     "client",
     "cycle",

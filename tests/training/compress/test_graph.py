@@ -115,7 +115,8 @@ def table(model: ModelProto, text: str) -> None:
     model.graph.initializer.add(name="words", data_type=TensorProto.STRING, dims=[1], string_data=[text.encode()])
 
 
-FOLDERS = ["/root/net/weights", "/opt/x/y", "/data/a/b", "/var/x/y", "/work/x", "saved in '/app/nets'", "/workspace/x"]
+BELOW_THE_ROOT = ("root/net/weights", "opt/x/y", "data/a/b", "var/x/y", "work/x", "workspace/x")
+FOLDERS = [*(f"/{folder}" for folder in BELOW_THE_ROOT), "saved in '/app/nets'"]
 
 
 @pytest.mark.parametrize("text", FOLDERS)
@@ -140,11 +141,9 @@ def test_a_text_that_only_looks_like_a_path_is_none(text: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "/body/0/Conv_output_0",
+        *(f"/{module}/Conv" for module in ("body", "root/net")),
+        *(f"/{module}/Conv_output_0" for module in ("body/0", "data")),
         "/layers.0/self_attn/MatMul",
-        "/body/Conv",
-        "/root/net/Conv",
-        "/data/Conv_output_0",
         "model.pyramid.weight",
         "body.0.Profile",
         "c:out",
