@@ -39,12 +39,19 @@ class Models(BaseModel):
     models: list[str]
 
 
+class ModelParameters(BaseModel):
+    """What the protocol leaves to each server to tell."""
+
+    execution_provider: str
+
+
 class ModelMetadata(BaseModel):
     name: str
     versions: list[str]
     platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
+    parameters: ModelParameters
 
 
 class ModelReady(BaseModel):
@@ -63,6 +70,7 @@ def router(repository: Repository) -> APIRouter:
             platform=PLATFORM,
             inputs=[TensorMetadata.of(spec) for spec in model.served.signature.inputs],
             outputs=[TensorMetadata.of(spec) for spec in model.served.signature.outputs],
+            parameters=ModelParameters(execution_provider=model.served.provider),
         )
 
     @routes.get("")

@@ -81,13 +81,14 @@ def test_the_server_says_its_name_version_and_extensions(application: Applicatio
 
 
 @pytest.mark.parametrize("path", ["/v2/models/m", "/v2/models/m/versions/1"])
-def test_a_model_says_its_versions_inputs_and_outputs(application: Application, path: str) -> None:
+def test_a_model_says_its_versions_inputs_outputs_and_provider(application: Application, path: str) -> None:
     assert application.get(path).json() == {
         "name": "m",
         "versions": ["1"],
         "platform": "onnx_onnxv1",
         "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}],
         "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 3]}],
+        "parameters": {"execution_provider": "CPUExecutionProvider"},
     }
 
 
