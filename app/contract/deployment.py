@@ -33,7 +33,7 @@ class Limits(Frozen):
 
 
 class Deployment(Frozen):
-    """How one model is run. A change outside `limits` and `default_version` reloads the model."""
+    """How one model is run. A change outside `limits`, `instances` and `default_version` reloads it."""
 
     provider: Literal["cpu", "cuda"] = "cpu"
     device: int = Field(default=0, ge=0)
