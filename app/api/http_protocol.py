@@ -8,6 +8,7 @@ framing.py cuts bodies, and a head that was read before is found by its bytes.
 import time
 from typing import Any
 
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.api.connections import Common, Connection
@@ -145,7 +146,7 @@ class HttpProtocol(HttpToolsProtocol, Connection):
         if self._body is not None:
             return self._read_body(self._body)
         if self._is_busy() or self.flow.write_paused:
-            if self._unread:
+            if len(self._unread) >= HIGH_WATER_LIMIT:  # not sooner: who does not read does not see a client leave
                 self.flow.pause_reading()
             return False
         self.flow.resume_reading()
@@ -215,7 +216,8 @@ class HttpProtocol(HttpToolsProtocol, Connection):
         self._body = None
         if direct is not None:
             direct.read = time.monotonic()
-            self.infer(direct, bytes(direct.body))
+            content, direct.body = bytes(direct.body), b""
+            self.infer(direct, content)
         elif cycle is not None:
             self.on_message_complete()
             self._announce_end()

@@ -63,8 +63,9 @@ class Call(msgspec.Struct, eq=False):
 
     def cancel(self) -> None:
         """The client has gone: the request is dropped wherever it is. Harmless after the answer."""
-        if self.pending is not None:
-            self.pending.cancel()
+        pending, self.pending = self.pending, None  # breaks the cycle, as `finish` does
+        if pending is not None:
+            pending.cancel()
 
     def finish(self, outcome: Share | BonsaiError) -> None:
         self.pending = None  # breaks a cycle: what a request made is freed at once, and its memory is warm for the next
@@ -110,15 +111,8 @@ class Inference:
 
     def refuse(self, head: Head) -> Answer | None:
         """The answer to a request that is wrong by its head alone; None where its body is wanted."""
-        try:
-            if head.refusal is not None:
-                raise head.refusal
-            if head.method != "POST":
-                raise MethodNotAllowed(f"{head.method} {clip(head.path)}: expected POST")
-            self._check(head)
-        except BonsaiError as error:
-            return self._refusal(head, error)
-        return None
+        error = head.refusal or _wrong_method(head) or head.route.fault or self._wrong_header(head)
+        return None if error is None else self._refusal(head, error)
 
     def unreadable(self, fault: Unreadable, head: Head | None) -> Answer:
         """The answer to what cannot be read to its end; `head` is None where it is not known to be for this door."""
@@ -193,21 +187,19 @@ class Inference:
             caller = self.access.identify(headers)
             caller.check(Scope.INFER)
         except BonsaiError as error:
-            return NOBODY, error
+            return NOBODY, error.with_traceback(None)  # its frames and the head would keep one another
         return caller, None
 
-    def _check(self, head: Head) -> None:
-        headers = head.headers
-        if head.route.fault is not None:
-            raise head.route.fault
-        length = headers.get(b"content-length", b"0")
+    def _wrong_header(self, head: Head) -> BonsaiError | None:
+        length = head.headers.get(b"content-length", b"0")
         if not length.isdigit():
-            raise InvalidInput.field("content-length", expected="a number", got=length.decode("latin-1"))
+            return InvalidInput.field("content-length", expected="a number", got=length.decode("latin-1"))
         if len(length) > 18 or int(length) > self.max_body_bytes:
-            raise TooLarge(f"body: expected at most {self.max_body_bytes} bytes, got {clip(length.decode(), 20)}")
+            return TooLarge(f"body: expected at most {self.max_body_bytes} bytes, got {clip(length.decode(), 20)}")
         if head.timeout is not None and not head.timeout > 0:
-            got = headers[_TIMEOUT].decode("latin-1")
-            raise InvalidInput.field("x-request-timeout-ms", expected="milliseconds, more than 0", got=got)
+            got = head.headers[_TIMEOUT].decode("latin-1")
+            return InvalidInput.field("x-request-timeout-ms", expected="milliseconds, more than 0", got=got)
+        return None
 
     def _write_log(
         self,
@@ -222,6 +214,10 @@ class Inference:
         fields: dict[str, object] = {"request_id": request_id.decode(), "path": head.path}
         fields |= {"status": status, "code": error.code if error else "ok", "model": model, "version": version}
         self._log.write(fields, seconds, error if status == 500 else None)
+
+
+def _wrong_method(head: Head) -> BonsaiError | None:
+    return None if head.method == "POST" else MethodNotAllowed(f"{head.method} {clip(head.path)}: expected POST")
 
 
 def _timeout(headers: Mapping[bytes, bytes]) -> float | None:

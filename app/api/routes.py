@@ -51,7 +51,7 @@ def route(path: str, asked: bytes = b"", headers: Headers | None = None, limit: 
         found = _predict(asked, headers) if match is None else _infer(match, headers)
         return _coded(found, headers, limit)
     except BonsaiError as fault:
-        return Route(native.decode, native.encode, fault)
+        return Route(native.decode, native.encode, fault.with_traceback(None))  # its frames would keep the route
 
 
 def json_length(headers: Headers) -> int | None:

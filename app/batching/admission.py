@@ -30,16 +30,10 @@ class Admission:
     def displace(self, entry: Entry, limits: Limits, instances: int) -> tuple[list[Entry], Overloaded]:
         """What has to leave for `entry`, and what it is told. Raises Overloaded where nobody has more than a share."""
         self._waiting.pour()
-        waiting, most = self._waiting.rows, limits.max_queue_rows
-        refusal = Overloaded(
-            f"the queue is full: {waiting} rows wait, {most} may",
-            reason="queue_full",
-            retry_after=_retry_after(self.backlog(entry.key, limits, instances)),
-        )
-        displaced = self._waiting.queue.displaced_by(entry, most)
+        displaced = self._waiting.queue.displaced_by(entry, limits.max_queue_rows)
         if not displaced:
-            raise refusal
-        return displaced, refusal
+            raise self._full(entry.key, limits, instances)  # no variable holds it: a cycle with this frame would stay
+        return displaced, self._full(entry.key, limits, instances)
 
     def backlog(self, key: Hashable, limits: Limits, instances: int) -> float:
         """Seconds until what waits now has been worked off, if all of it takes what runs of this key take of late."""
@@ -59,6 +53,13 @@ class Admission:
                 reason="deadline",
                 retry_after=_retry_after(backlog),
             )
+
+    def _full(self, key: Hashable, limits: Limits, instances: int) -> Overloaded:
+        return Overloaded(
+            f"the queue is full: {self._waiting.rows} rows wait, {limits.max_queue_rows} may",
+            reason="queue_full",
+            retry_after=_retry_after(self.backlog(key, limits, instances)),
+        )
 
     def _wait(self, instances: int) -> float:
         """Seconds until an instance is free."""

@@ -142,6 +142,7 @@ class _Join:
 
     def _end(self, outcome: Outcome) -> None:
         self._whole.parts = ()  # breaks a cycle: inputs and outputs are freed at once, not when Python looks for some
+        self._answers.clear()
         self._answer(self._whole, outcome)
 
     def _joined(self) -> Outcome:
@@ -221,11 +222,22 @@ def check_rows(outputs: Tensors, rows: int) -> None:
             raise ExecutionFailed(f"output '{name}' has other rows than the batch of {rows}")
 
 
-def tell(entry: Entry, outcome: Outcome) -> None:
-    """Answers an entry."""
+def let_go(entry: Entry) -> None:
+    """Nobody waits for the entry any more. What is left of it in heaps holds neither its rows nor its request."""
     entry.done = True
     entry.inputs = NOTHING
+    entry.reply = _unheard
+
+
+def _unheard(_: Outcome) -> None:
+    """The reply of an entry that nobody waits for."""
+
+
+def tell(entry: Entry, outcome: Outcome) -> None:
+    """Answers an entry."""
+    reply = entry.reply
+    let_go(entry)
     try:
-        entry.reply(outcome)
+        reply(outcome)
     except Exception:  # boundary: a waiter that fails must not leave the others waiting
         logger.exception("fault while a request was answered")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from app.batching.admission import Admission
-from app.batching.batch import NOTHING, STAGES, Batch, Entry, Outcome, tell
+from app.batching.batch import NOTHING, STAGES, Batch, Entry, Outcome, let_go, tell
 from app.batching.deadlines import Deadlines
 from app.batching.delay import Delay
 from app.batching.padding import Bucket
@@ -93,6 +93,7 @@ class DynamicBatcher:
         if not entry.done:
             self._in_flight -= 1
             self._metrics.cancelled(self._withdraw(entry))
+            let_go(entry)
 
     def retry(self, failed: Batch, error: BaseException) -> None:
         """Runs the entries of a batch that failed elsewhere again, in halves; one alone gets the error."""

@@ -7,7 +7,7 @@ All else is left to the batcher: what has a deadline, what is more than one batc
 
 from collections.abc import Callable
 
-from app.batching.batch import NOTHING, Batch, Entry, check_rows, tell
+from app.batching.batch import Batch, Entry, check_rows, let_go, tell
 from app.batching.batcher import DynamicBatcher
 from app.batching.padding import joined
 from app.batching.runs import Runs
@@ -76,8 +76,7 @@ class Express:
         """Nobody waits for the entry any more."""
         if entry.done:
             return
-        entry.done = True
-        entry.inputs = NOTHING
+        let_go(entry)
         if entry in self._fresh:
             self._fresh.remove(entry)
             self.rows -= entry.rows

@@ -35,12 +35,12 @@ class Padding:
         lengths = {np.shape(inputs[name])[AXIS] for name in self.values}
         return lengths.pop() if len(lengths) == 1 else None
 
-    def join(self, parts: Sequence[Inputs], length: int) -> dict[str, Array]:
+    def join(self, parts: Sequence[Inputs], length: int) -> Inputs:
         """The rows of all parts, those inputs that have the length padded to it."""
         return {
             name: _padded([np.asarray(part[name]) for part in parts], length, self.values[name])
             if name in self.values
-            else np.concatenate([np.asarray(part[name]) for part in parts])
+            else _concatenated([part[name] for part in parts])
             for name in parts[0]
         }
 

@@ -52,8 +52,7 @@ class PredictBody(PlainBody, frozen=True):
             names = ", ".join(spec.name for spec in signature.inputs)
             raise InvalidInput.field("inputs", expected=f"an object with the inputs {names}", got="something else")
         spec = signature.inputs[0]
-        read = json_tensors.read_rows if spec.medium is None else media.read_rows
-        return {spec.name: read(raw, spec, "inputs")}
+        return {spec.name: _read(raw, spec, "inputs")}
 
 
 class _Frame(NamedTuple):

@@ -13,7 +13,7 @@ from app.protocol.messages import Tensors
 from app.repository.padded import prove_padding
 from app.repository.store import BARE_GRAPH, VersionFolder
 from app.runtime import cpu, invariance, profile
-from app.runtime.bound import BoundSession, row_buckets
+from app.runtime.bound import EVERY_SIZE, BoundSession, row_buckets
 from app.runtime.golden import Golden
 from app.runtime.graph_cache import GraphCache
 from app.runtime.guard import Graph
@@ -127,6 +127,19 @@ def _bind(proven: Proven, batches: list[Batch]) -> BoundSession | None:
         for _, inputs in batches:
             bound.run(inputs)
     except ExecutionFailed:  # it cannot run so many rows; measuring finds the same
+        return None
+    return bound
+
+
+def bind_every_size(proven: Proven) -> BoundSession | None:
+    """The session through buffers for every number of rows; None where not only the rows are free, or where the graph's
+    outputs have other shapes than it declares: then a run of one row fails."""
+    bound = proven.session.bound(EVERY_SIZE)
+    if bound is None or proven.sample is None:
+        return None
+    try:
+        bound.run({name: array[:1] for name, array in proven.sample.items()})
+    except ExecutionFailed:
         return None
     return bound
 

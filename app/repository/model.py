@@ -15,9 +15,9 @@ from app.batching.runs import Runs
 from app.contract.deployment import Deployment, Limits
 from app.contract.tensors import TensorSpec
 from app.protocol.messages import Halt, InferRequest, Inputs, ServedModel, Tensors
-from app.repository.loading import Loaded, takes_any_size
+from app.repository.loading import Loaded, bind_every_size, takes_any_size
 from app.repository.store import VersionFolder
-from app.runtime.bound import EVERY_SIZE, BoundSession
+from app.runtime.bound import BoundSession
 from app.runtime.instances import InlineInstance, InstanceGroup
 from app.runtime.profile import Measured
 from app.telemetry.metrics import Metrics
@@ -46,15 +46,13 @@ class Model:
         self._padding = proven.padding
         self._one_key = _has_one_shape(proven.signature.inputs) if proven.batchable else False
         self._sessions = [session for session in (proven.session, loaded.wide) if session is not None]
-        most_rows = deployment.limits.max_batch_rows
-        is_quick = self._profile.is_inline(most_rows if proven.batchable else 1)
-        self._may_be_inline = is_quick and not (proven.session.is_open_ended or takes_any_size(proven))
-        self._instances = self._start(deployment.instances)
+        self._is_bounded = not (proven.session.is_open_ended or takes_any_size(proven))
+        self._instances = self._start(deployment)
         is_inline = isinstance(self._instances, InlineInstance)
         self._bound = loaded.bound
         if self._bound is None and is_inline and proven.batchable:
-            self._bound = proven.session.bound(EVERY_SIZE)
-        runs = _runs(loaded, self._bound, is_inline, most_rows)
+            self._bound = bind_every_size(proven)
+        runs = _runs(loaded, self._bound, is_inline, deployment.limits.max_batch_rows)
         self._batcher = DynamicBatcher(
             runs, self._instances, deployment.limits, clock=time.monotonic, scheduler=loop, metrics=self._metrics
         )
@@ -71,8 +69,9 @@ class Model:
     def apply(self, deployment: Deployment) -> None:
         """Changes what may change live: the limits and the number of instances."""
         before = self._instances
-        if (deployment.instances or self._profile.instances) != before.count:
-            self._instances = self._start(deployment.instances)
+        count = deployment.instances or self._profile.instances
+        if count != before.count or self._is_inline(deployment) != isinstance(before, InlineInstance):
+            self._instances = self._start(deployment)
         elif deployment.limits == self.limits:
             return  # as after most polls: to tell the batcher would end a delay that is under way
         self._limit(deployment.limits)
@@ -108,17 +107,24 @@ class Model:
         self._instances.close()
         self._metrics.forget()
 
-    def _start(self, instances: int | None) -> InstanceGroup | InlineInstance:
-        if self._may_be_inline and instances in (None, 1):
+    def _is_inline(self, deployment: Deployment) -> bool:
+        """Whether even the largest run may have the event loop wait for it."""
+        most_rows = deployment.limits.max_batch_rows if self.batchable else 1
+        return self._is_bounded and deployment.instances in (None, 1) and self._profile.is_inline(most_rows)
+
+    def _start(self, deployment: Deployment) -> InstanceGroup | InlineInstance:
+        if self._is_inline(deployment):
             return InlineInstance()
         name = f"{self.served.name}-{self.served.version}"
-        return InstanceGroup(name, instances or self._profile.instances, self._loop.call_soon_threadsafe)
+        count = deployment.instances or self._profile.instances
+        return InstanceGroup(name, count, self._loop.call_soon_threadsafe)
 
     def _key(self, entry: Entry) -> Hashable | None:
         """The shape key; sets the entry's length where it may be padded."""
         if not self.batchable:
             return None
-        dims = tuple(np.shape(column)[1:] for column in entry.inputs.values())
+        # In the signature's order, whatever the client's.
+        dims = tuple(np.shape(entry.inputs[spec.name])[1:] for spec in self.served.signature.inputs)
         length = None if self._padding is None else self._padding.length(entry.inputs)
         if length is None:
             return dims

@@ -137,16 +137,21 @@ def read_folder(path: Path, name: str, version: int) -> VersionFolder | None:
 
     Raises LoadFailed where one of its files is a link: it could lead out of the repository.
     """
-    files: list[tuple[str, int, int, int]] = []
-    for file in sorted(path.iterdir()):
-        if file.is_symlink():
-            raise LoadFailed(f"{file.name}: expected a plain file, got a link")
-        if file.is_file():
-            stat = file.stat()
-            files.append((file.name, stat.st_size, stat.st_mtime_ns, stat.st_ino))
-    if not {manifest.FILENAME, BARE_GRAPH} & {file for file, *_ in files}:
+    if not any((path / file).is_symlink() or (path / file).is_file() for file in (manifest.FILENAME, BARE_GRAPH)):
         return None
-    return VersionFolder(name, version, path, tuple(files))
+    return VersionFolder(name, version, path, tuple(_stamps(path, path)))
+
+
+def _stamps(folder: Path, root: Path) -> Iterator[tuple[str, int, int, int]]:
+    """Every file by its name below `root`, with what changes whenever it is written: weights may lie in subfolders."""
+    for child in sorted(folder.iterdir()):
+        if child.is_symlink():
+            raise LoadFailed(f"{child.name}: expected a plain file, got a link")
+        if child.is_file():
+            stat = child.stat()
+            yield child.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns, stat.st_ino
+        elif child.is_dir() and not child.name.startswith(".") and not VERSION.fullmatch(child.name):
+            yield from _stamps(child, root)
 
 
 def _folders(parent: Path) -> Iterator[Path]:

@@ -76,6 +76,7 @@ class GraphCache:
             options.optimized_model_filepath = str(fresh)
             session = create(graph.path, options)
             if placement.asked in session.get_providers():  # a CPU session in CUDA's stead must not be kept for CUDA
+                graph.verify_unchanged()  # nor the copy of another graph under this one's digest
                 fresh.replace(copy)
         return session
 

@@ -54,9 +54,10 @@ class InlineInstance:
     def start(self, work: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
         """Runs `work` now; `done` gets what it returned or raised."""
         try:
-            result: T | BaseException = work()
+            result = work()
         except Exception as error:  # noqa: BLE001 - like a thread's future, whatever it is
-            result = error
+            done(error)  # from here, where the name ends: a cycle of error and frame would keep the batch
+            return
         done(result)
 
     def close(self) -> None:

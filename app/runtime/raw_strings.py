@@ -20,28 +20,24 @@ def is_used(signature: Signature) -> bool:
 
 def run(session: Any, has_rows: bool, outputs: list[str], inputs: Mapping[str, Array], options: Any) -> list[Array]:
     """The outputs in this order. `has_rows` says that axis 0 of every input and output holds rows."""
-    raw = {name for name, array in inputs.items() if _is_raw(array)}
-    if not raw:
-        answers: list[Array] = session.run(outputs, inputs, options)
-        return answers
-    if not has_rows:
-        return _run(session, outputs, inputs, raw, options)
+    if not (has_rows and any(map(_is_raw, inputs.values()))):
+        return _run(session, outputs, inputs, options)
     rows = range(len(next(iter(inputs.values()))))
     runs = [
-        _run(session, outputs, {name: array[row : row + 1] for name, array in inputs.items()}, raw, options)
-        for row in rows
+        _run(session, outputs, {name: array[row : row + 1] for name, array in inputs.items()}, options) for row in rows
     ]
     return [np.concatenate(parts) for parts in zip(*runs, strict=True)]
 
 
-def _run(session: Any, outputs: list[str], inputs: Mapping[str, Array], raw: set[str], options: Any) -> list[Array]:
-    given = {name: _as_void(array) if name in raw else array for name, array in inputs.items()}
+def _run(session: Any, outputs: list[str], inputs: Mapping[str, Array], options: Any) -> list[Array]:
+    given = {name: _as_void(array) if _is_raw(array) else array for name, array in inputs.items()}
     answers: list[Array] = session.run(outputs, given, options)
     return answers
 
 
 def _is_raw(array: Array) -> bool:
-    return array.dtype == object and array.size > 0 and isinstance(array.flat[0], bytes)
+    """Whether any of the strings are bytes: a request of text may share the batch."""
+    return array.dtype == object and any(isinstance(element, bytes) for element in array.flat)
 
 
 def _as_void(array: Array) -> Array:

@@ -1,15 +1,24 @@
 """The inference door as bytes in, bytes out. The data plane is a fake that answers what the test says."""
 
+import gc
 import json
 import logging
 import re
+import weakref
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from app.access.access import Access
+from app.access.hosts import ANY, Hosts
+from app.access.keyring import Keyring
+from app.access.keys import Keys, digest_of
 from app.api.framing import TooLarge as BodyTooLarge
 from app.api.routes import Route, route
+from app.api.status import Answer
+from app.dataplane import Reply
 from app.errors import (
     BonsaiError,
     DeadlineExceeded,
@@ -431,3 +440,59 @@ def test_a_log_line_tells_what_was_asked_and_answered(caplog: pytest.LogCaptureF
         "version": "2",
         "ms": 5.0,
     }
+
+
+class Waiter:
+    """Who gets the answer; it lives no longer than its request."""
+
+    def __call__(self, answer: Answer) -> None: ...
+
+
+def test_a_request_that_is_cancelled_leaves_nothing_to_the_garbage_collector() -> None:
+    """Its body may be large, and clients that hang up come in crowds."""
+
+    class Kept:
+        """Keeps its reply, as an entry of the batcher does, and is itself kept by nobody else."""
+
+        def __init__(self, reply: Reply) -> None:
+            self.reply = reply
+
+        def cancel(self) -> None: ...
+
+    world = World()
+    world.inference._dataplane = SimpleNamespace(infer=lambda request, reply: Kept(reply))  # type: ignore[assignment]
+
+    def cancelled() -> "weakref.ref[Waiter]":
+        waiter = Waiter()
+        world.inference.handle(world.head(), BODY, RECEIVED, READ, "127.0.0.1", waiter).cancel()
+        return weakref.ref(waiter)
+
+    gc.disable()
+    try:
+        assert cancelled()() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("method", "sent"), [("POST", {"x_api_key": "none"}), ("POST", {"content_type": "image/gif"}), ("GET", {})]
+)
+def test_a_head_that_is_refused_leaves_nothing_to_the_garbage_collector(method: str, sent: dict[str, str]) -> None:
+    keyring = Keyring(Keys.model_validate({"a": {"sha256": digest_of("a"), "scopes": ["infer"]}}), None)
+    key = {"x_api_key": "a"} if "x_api_key" not in sent else {}
+    world = World(access=Access(keyring, Hosts([ANY])))
+    fields = Fields((name.replace("_", "-").encode(), text.encode()) for name, text in (key | sent).items())
+    kept = weakref.ref(fields)
+    gc.disable()
+    try:
+        head = world.inference.read_head(method, "/predict", fields)
+        assert head is not None
+        assert world.inference.refuse(head) is not None
+        del head, fields
+        assert kept() is None
+    finally:
+        gc.enable()
+
+
+class Fields(dict[bytes, bytes]):
+    """Headers that can be asked whether they are still there."""

@@ -1,5 +1,8 @@
 """What the queue takes in, whom it makes room for, and what it says when it refuses."""
 
+import gc
+import weakref
+
 import pytest
 
 from app.errors import Overloaded, TooLarge
@@ -235,3 +238,22 @@ def test_a_refused_deadline_displaces_nobody() -> None:
         world.submit(within=0.5, client="b")
     world.drain()
     assert held.answered_right
+
+
+def test_a_refusal_leaves_nothing_to_the_garbage_collector() -> None:
+    """It would keep the request that was refused, in the very moment when there are too many."""
+    world = busy(max_queue_rows=1)
+    world.submit()
+
+    def refusal() -> "weakref.ref[Overloaded]":
+        try:
+            world.submit()
+        except Overloaded as error:
+            return weakref.ref(error)
+        raise AssertionError("it was let in")
+
+    gc.disable()
+    try:
+        assert refusal()() is None
+    finally:
+        gc.enable()

@@ -2,15 +2,17 @@
 
 import heapq
 import random
+import weakref
 from collections.abc import Callable
 from weakref import WeakSet
 
 import pytest
 
-from app.batching.batch import Entry, Outcome
+from app.batching.batch import Entry, Outcome, tell
 from app.batching.deadlines import FEW, Deadlines
+from app.errors import ExecutionFailed
 from app.protocol.messages import Timings
-from tests.batching.world import Timer
+from tests.batching.world import Timer, World
 
 
 class Clock:
@@ -170,3 +172,19 @@ def test_behind_an_early_deadline_that_lives_the_done_do_not_pile_up_either() ->
     assert len(alive) <= 2 * FEW
     watch.clock.to(20)
     assert watch.passed == [(10, 10)]
+
+
+@pytest.mark.parametrize("end", ["answered", "cancelled"])
+def test_what_is_done_holds_no_request_while_its_place_waits_to_be_forgotten(end: str) -> None:
+    """Its body may be large, and an earlier deadline that lives keeps its place in the heap."""
+    world = World(instances=2)
+    waiter = Waiter()
+    entry = world.submit(within=60).entry
+    entry.reply, kept = waiter, weakref.ref(waiter)
+    del waiter
+    if end == "cancelled":
+        entry.cancel()
+    else:
+        tell(entry, ExecutionFailed("no"))
+    assert entry.done
+    assert kept() is None

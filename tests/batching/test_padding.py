@@ -193,6 +193,12 @@ def test_inputs_that_have_no_length_are_joined_beside_the_padded() -> None:
     assert PADDING.join(parts, 3)["n"].tolist() == [[1, 1], [3, 3]]
 
 
+def test_lists_beside_the_padded_stay_lists() -> None:
+    """As arrays they would have lost the type that the graph has for them."""
+    parts: list[Inputs] = [{"x": np.ones((1, size)), "n": [[size]]} for size in (1, 3)]
+    assert PADDING.join(parts, 3)["n"] == [[1], [3]]
+
+
 def test_rows_that_came_as_lists_are_joined_as_lists() -> None:
     assert joined([{"x": [[1.5]]}, {"x": [[2.5], [3.5]]}]) == {"x": [[1.5], [2.5], [3.5]]}
 

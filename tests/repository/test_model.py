@@ -4,19 +4,22 @@ import asyncio
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, parser
 
+from app.batching.batch import Entry
 from app.contract.deployment import Deployment, Limits
 from app.errors import DeadlineExceeded, ExecutionFailed
-from app.protocol.messages import Column, Halt, Share, Tensors
+from app.protocol.messages import Column, Halt, Share, Tensors, Timings
 from app.repository.loading import Loaded
 from app.repository.model import Model
 from app.repository.repository import Repository
 from app.repository.store import VersionFolder
-from app.runtime.instances import InlineInstance
+from app.runtime.instances import InlineInstance, InstanceGroup
 from app.runtime.profile import Profile
 from tests import bombs, graphs
 from tests.repository.shelf import PATIENCE, Make, Shelf, ask, submit, submit_inputs
@@ -234,6 +237,85 @@ def test_outputs_of_runs_on_the_event_loop_are_bounded_too(shelf: Shelf) -> None
         assert isinstance(await submit(model, rows), ExecutionFailed)
         model.apply(Deployment(limits=Limits(max_output_mb=2)))
         assert isinstance(await submit(model, rows), Share)
+        await model.close()
+
+    asyncio.run(scenario())
+
+
+def misdeclared(path: Path) -> Path:
+    """x [N, 4] -> y, its first two columns, declared as three."""
+    model = parser.parse_model(
+        """<ir_version: 10, opset_import: ["" : 20]> graph (float[N, 4] x) => (float[N, 3] y)
+        <bool[4] kept = {1, 1, 0, 0}> { y = Compress <axis = 1> (x, kept) }"""
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
+    return path
+
+
+def test_a_graph_that_declares_another_shape_than_it_gives_is_answered_on_the_event_loop_too(shelf: Shelf) -> None:
+    quick = replace(shelf.load(shelf.bare("m", misdeclared)), profile=Profile(1, 1, ((1, 1e-6),)))
+    folder = VersionFolder("m", 1, shelf.models / "m", ())
+
+    async def scenario() -> None:
+        model = Model(folder, quick, Deployment(), shelf.metrics, asyncio.get_running_loop())
+        assert isinstance(model._instances, InlineInstance)
+        answer = await ask(model, np.arange(8, dtype=np.float32).reshape(2, 4))
+        assert answer.tolist() == [[0, 1], [4, 5]]
+        await model.close()
+
+    asyncio.run(scenario())
+
+
+def two_free(path: Path) -> Path:
+    """a [N, A] and b [N, B] -> y [N, 2], the sums of their rows."""
+    model = parser.parse_model(
+        """<ir_version: 10, opset_import: ["" : 20]> graph (float[N, A] a, float[N, B] b) => (float[N, 2] y)
+        <int64[1] last = {1}>
+        { s = ReduceSum (a, last)  t = ReduceSum (b, last)  y = Concat <axis = 1> (s, t) }"""
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
+    return path
+
+
+@where
+def test_inputs_may_be_named_in_any_order(shelf: Shelf, on_threads: bool) -> None:
+    """Shapes that are alike by input share runs, and none that are alike by place alone."""
+    shelf.bare("m", two_free)
+    shelf.deploy("" if on_threads else "[models.m]\ninstances = 1")
+
+    async def scenario(repository: Repository) -> None:
+        model = repository.acquire("m", None)
+
+        def ones(**lengths: int) -> dict[str, Column]:
+            return {name: np.ones((1, length), np.float32) for name, length in lengths.items()}
+
+        sent = [ones(a=3, b=5), ones(b=3, a=5), ones(b=5, a=3)]
+        outcomes = await asyncio.gather(*(submit_inputs(model, inputs)[0] for inputs in sent))
+        assert [outcome.array("y").tolist() for outcome in outcomes if isinstance(outcome, Share)] == [
+            [[3, 5]], [[5, 3]], [[3, 5]],
+        ]  # fmt: skip
+        first, swapped, same = (model._key(Entry(inputs, 1, None, print, Timings(0.0))) for inputs in sent)
+        assert first == same != swapped
+
+    shelf.run(scenario)
+
+
+def test_limits_under_which_a_run_may_take_long_take_it_from_the_event_loop(shelf: Shelf) -> None:
+    quick = replace(shelf.load(shelf.bare("m")), profile=Profile(1, 1, ((1, 1e-6),)))
+    folder = VersionFolder("m", 1, shelf.models / "m", ())
+
+    async def scenario() -> None:
+        model = Model(folder, quick, Deployment(), shelf.metrics, asyncio.get_running_loop())
+        assert isinstance(model._instances, InlineInstance)
+        before = await ask(model)
+        model.apply(Deployment(limits=Limits(max_batch_rows=1 << 16, max_queue_rows=1 << 16)))
+        assert isinstance(model._instances, InstanceGroup)
+        np.testing.assert_array_equal(await ask(model), before)
+        model.apply(Deployment())
+        assert isinstance(model._instances, InlineInstance)
+        np.testing.assert_array_equal(await ask(model), before)
         await model.close()
 
     asyncio.run(scenario())

@@ -183,11 +183,18 @@ def replace_unseen(folder: Path) -> None:
     new.rename(old)
 
 
+def grow(folder: Path) -> None:
+    """Weights that are still being copied, beside a graph that has come whole."""
+    (folder / "weights" / "all.bin").write_text("longer than before")
+
+
 @pytest.mark.parametrize(
-    ("change", "same"), [(change_nothing, True), (append, False), (touch, False), (add, False), (replace_unseen, False)]
+    ("change", "same"),
+    [(change_nothing, True), (append, False), (touch, False), (add, False), (replace_unseen, False), (grow, False)],
 )
 def test_the_fingerprint_changes_with_every_file(models: Path, change: object, same: bool) -> None:
     put(models, "m/1/model.onnx")
+    put(models, "m/1/weights/all.bin")
     before = look(models).versions["m", 1].fingerprint
     change(models / "m" / "1")  # type: ignore[operator]
     assert (look(models).versions["m", 1].fingerprint == before) is same

@@ -254,3 +254,21 @@ def test_a_folder_that_cannot_be_written_is_refused_by_the_settings_name(tmp_pat
     folder.mkdir(mode=0o555)
     with pytest.raises(InvalidInput, match=r"BONSAI_STATE.*a folder that can be written"):
         GraphCache(folder)
+
+
+def test_a_graph_that_is_overwritten_while_it_is_opened_leaves_no_copy_behind(
+    graph: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be that of another graph, under this one's digest."""
+    other = graphs.linear(tmp_path / "other.onnx", seed=1)
+    key_of = graph_cache._key
+
+    def overwritten(opened: Graph, placement: Placement) -> str:
+        key = key_of(opened, placement)
+        shutil.copyfile(other, graph)
+        return key
+
+    monkeypatch.setattr(graph_cache, "_key", overwritten)
+    with pytest.raises(LoadFailed, match="changed"):
+        made.session_of(graph, cache)
+    assert kept(cache) == []

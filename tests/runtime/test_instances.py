@@ -1,15 +1,18 @@
 """The instance group: threads that run a model, results that come back through one callable."""
 
+import gc
 import os
 import queue
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from app.errors import ExecutionFailed
 from app.runtime import cpu
 from app.runtime.instances import InlineInstance, InstanceGroup
 
@@ -196,3 +199,18 @@ def test_what_ends_the_process_is_no_result_of_an_inline_instance(error: BaseExc
 
     with pytest.raises(type(error)):
         InlineInstance().start(work, lambda _: None)
+
+
+def test_a_run_that_fails_on_the_loop_leaves_nothing_to_the_garbage_collector() -> None:
+    """The error would keep the frames that it came through, and with them its batch."""
+    seen: list[weakref.ref[BaseException]] = []
+
+    def fail() -> None:
+        raise ExecutionFailed("no")
+
+    gc.disable()
+    try:
+        InlineInstance().start(fail, lambda error: seen.append(weakref.ref(error)))
+        assert [error() for error in seen] == [None]
+    finally:
+        gc.enable()

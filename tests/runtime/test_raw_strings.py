@@ -48,3 +48,10 @@ def test_where_there_are_no_rows_lengths_must_be_one(tmp_path: Path) -> None:
     assert session.run({"x": column(PNG, bytes(len(PNG)))})["y"].tolist() == [True, False]
     with pytest.raises(ExecutionFailed):
         session.run({"x": column(PNG, b"a")})
+
+
+@pytest.mark.parametrize("rows", [["a", PNG], [PNG, "a"], ["a", PNG, "ab", PNG[:-1]], ["PNG", PNG, "\x89PNG"]])
+def test_text_and_bytes_share_a_batch(tmp_path: Path, rows: list[bytes | str]) -> None:
+    """A request of text runs with one that brings a picture, whichever came first."""
+    session = opened(graphs.recognises(tmp_path / "model.onnx", PNG))
+    assert session.run({"x": column(*rows)})["y"].tolist() == [row == PNG for row in rows]
