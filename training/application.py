@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,8 @@ class Application:
     samples: NDArray[Any]
     correct: Correct
     seeds: dict[str, int]
+    sources: tuple[ModuleType, ...] = ()
+    """The code that says what the network is, how it learns and what is right, as far as it is the owner's."""
 
     @property
     def sha256(self) -> str:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 from torch import distributed, nn
@@ -12,6 +13,8 @@ from training.device import Device
 from training.ranks import ALONE, Ranks
 
 TORCHRUN = {"RANK", "WORLD_SIZE", "LOCAL_RANK"}
+PATIENCE = timedelta(days=7)
+"""For the others, while the first rank takes a step alone; PyTorch's own half an hour is less than some take."""
 
 
 class Joined(Ranks):
@@ -49,7 +52,8 @@ def joined() -> Iterator[Ranks]:
         yield ALONE
         return
     # What is on the CPU, flags and files, goes over gloo also where gradients go over NCCL: no device has to wait.
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    distributed.init_process_group(backend, timeout=PATIENCE)
     try:
         count = distributed.get_world_size()
         kind = Joined if count > 1 else Ranks

@@ -22,6 +22,7 @@ from training.measure.accuracy import proportion
 from training.measure.answers import graph_answers, open_graph
 from training.measure.bench import Speed, measure_speed
 from training.measure.gate import Gate, Results
+from training.measure.machine import this_machine
 from training.measure.memory import resident_mb
 from training.measure.neighbours import answers_depend_on_neighbours, require_every_batch
 from training.measure.parity import LIMIT
@@ -98,10 +99,10 @@ def quantised(at: Bench, form: Form, preset: str, least: float) -> Path:
         "least": least,
         "calibration": application.calibration.sha256,
         "validation": application.validation.sha256,
+        "flags": this_machine().flags,
     }
-    return at.steps.take(
-        Step(f"quantised-{preset}", config, [quantize, ranges, sensitivity, graph], [form.folder]), make
-    )
+    sources = [quantize, ranges, sensitivity, graph, *application.sources]
+    return at.steps.take(Step(f"quantised-{preset}", config, sources, [form.folder]), make)
 
 
 def integers(at: Bench, form: Form, presets: tuple[str, ...], least: float, notice: Notice) -> list[Form]:
@@ -136,7 +137,8 @@ def known_accuracy(at: Bench, form: Form) -> float:
         write_facts(folder, {"accuracy": accuracy(at.application, form.path)})
 
     config = {"validation": at.application.validation.sha256}
-    known: float = read_facts(at.steps.take(Step("judged", config, [], [form.folder]), make))["accuracy"]
+    folder = at.steps.take(Step("judged", config, at.application.sources, [form.folder]), make)
+    known: float = read_facts(folder)["accuracy"]
     return known
 
 
@@ -162,8 +164,15 @@ def measured(at: Bench, forms: Sequence[Form]) -> tuple[Candidate, ...]:
         found = tuple(candidate(at, form, base, speeds[form.name]) for form in forms)
         (folder / CANDIDATES).write_bytes(_CANDIDATES.dump_json(found, indent=2))
 
-    config = {"validation": application.validation.sha256, "gate": asdict(at.gate), "race_seconds": at.race_seconds}
-    folder = at.steps.take(Step("measured", config, MEASURES, [form.folder for form in forms]), make)
+    config = {
+        "forms": [form.name for form in forms],
+        "validation": application.validation.sha256,
+        "gate": asdict(at.gate),
+        "race_seconds": at.race_seconds,
+        "machine": asdict(this_machine()),
+    }
+    sources = [*MEASURES, *application.sources]
+    folder = at.steps.take(Step("measured", config, sources, [form.folder for form in forms]), make)
     return _CANDIDATES.validate_json((folder / CANDIDATES).read_bytes())
 
 

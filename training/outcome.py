@@ -25,12 +25,12 @@ def facts(
     machine = this_machine()
     original, *candidates = decision.measured
     labels = application.output.labels
-    on_front = {candidate.name for candidate in front(decision.measured, terms.batch)}
+    on_front = {candidate.name for candidate in front(decision.measured)}
     reasons = {**decision.choice.rejected, decision.choice.chosen.name: ()}
     entries = [
-        entry(original, "original", (), labels, on_front),
-        *(entry(candidate, "candidate", reasons[candidate.name], labels, on_front) for candidate in candidates),
-        *(entry(baseline, "baseline", (), labels, set()) for baseline in baselines),
+        entry(original, "original", (), labels, on_front, terms),
+        *(entry(candidate, "candidate", reasons[candidate.name], labels, on_front, terms) for candidate in candidates),
+        *(entry(baseline, "baseline", (), labels, set(), terms) for baseline in baselines),
     ]
     chosen = decision.choice.chosen.name
     return Report(
@@ -51,6 +51,7 @@ def entry(
     reasons: Sequence[str],
     labels: Sequence[str] | None,
     on_front: Collection[str],
+    terms: Terms,
 ) -> Entry:
     """A line of the table, from what was measured on the validation rows."""
     verdict = candidate.verdict
@@ -69,7 +70,7 @@ def entry(
         file_bytes=candidate.bytes,
         memory_bytes=max(0, round(candidate.memory_mb * MB)),
         batchable=candidate.batchable,
-        passed=verdict.passed,
+        passed=not terms.reasons_against(candidate),
         reasons=tuple(reasons),
         on_front=candidate.name in on_front,
     )

@@ -3,8 +3,9 @@
 import importlib
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +18,14 @@ from training.compress.attention import replace_attention
 from training.compress.evaluating import evaluating
 from training.course import Course, Loader, LoaderFeed
 from training.data.dataset import Dataset
+from training.device import CPU, Device
 from training.errors import SubjectRefused
 from training.job import new_folder
 from training.measure.accuracy import top1
 from training.pareto import Terms
 from training.plan import Plan
 from training.run import Run, compile_subject
-from training.subject import Subject
+from training.subject import Subject, sources_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,36 +58,34 @@ def compile(
     epochs: int | None = None,
     plan: Plan | None = None,
     models: Path = Path("models"),
-    runs: Path = Path("runs"),
+    folder: Path | None = None,
+    device: Device = CPU,
+    stop: Event | None = None,
 ) -> Path:
     """Compiles a trained network and publishes the best version under the terms; returns its folder.
 
     `net` takes one tensor like `example_inputs` [rows, ...] and gives one tensor [rows, ...]; `train_loader` gives
     (inputs, targets) to learn from again; `calibration` holds rows that it was trained on. A few of them become the
     golden sample, which is published. `epochs`: how long the net was trained, for the baseline from scratch; as long
-    as a recovery takes, where it is not known. Raises a TrainingError where no form passes; nothing is published then.
+    as a recovery takes, where it is not known. `folder` keeps the steps on the way: those that an earlier call with the
+    same arguments left there are not taken again; by default a new one below runs/. Once `stop` is set, a training
+    keeps itself there and Interrupted is raised. Raises a TrainingError where no form passes, and publishes nothing.
     """
     plan = plan or Plan()
-    subject = subject_of(
-        net,
-        example_inputs,
-        train_loader,
-        calibration,
-        evaluate,
-        name=name,
-        course=Course(
-            loss=lambda net, inputs, targets: loss(net(inputs), targets),
-            optimizer=optimizer,
-            peak_learning_rate=peak_learning_rate,
-            weight_decay=weight_decay,
-            epochs=epochs or plan.recovery_epochs,
-            seed=0,
-        ),
+    course = Course(
+        loss=lambda net, inputs, targets: loss(net(inputs), targets),
+        optimizer=optimizer,
+        peak_learning_rate=peak_learning_rate,
+        weight_decay=weight_decay,
+        epochs=epochs or plan.recovery_epochs,
+        seed=0,
     )
-    run = Run(models=models, folder=new_folder(runs / name), terms=terms)
-    folder = compile_subject(subject, plan, run, f"training.compile({name})")
-    assert folder is not None
-    return folder
+    subject = subject_of(net, example_inputs, train_loader, calibration, evaluate, name=name, course=course)
+    folder = folder or new_folder(Path("runs") / name)
+    run = Run(models=models, folder=folder, terms=terms, device=device, stop=stop or Event())
+    published = compile_subject(subject, plan, run, f"training.compile({name})")
+    assert published is not None
+    return published
 
 
 def subject_of(
@@ -128,6 +128,7 @@ def subject_of(
             "peak_learning_rate": course.peak_learning_rate,
             "weight_decay": course.weight_decay,
         },
+        sources=sources_of(type(net), course.loss, course.optimizer, evaluate.correct),
     )
 
 
@@ -154,4 +155,5 @@ def load(target: str) -> tuple[Subject, Plan]:
     subject, plan = made if isinstance(made, tuple) else (made, Plan())
     if not isinstance(subject, Subject) or not isinstance(plan, Plan):
         raise SubjectRefused(f"{target}: expected a Subject, or a Subject and a Plan, got {type(made).__name__}")
-    return subject, plan
+    # Beside what the net, its loss and its measure say, the function's file says what is learnt from.
+    return replace(subject, sources=tuple(dict.fromkeys((*subject.sources, *sources_of(function))))), plan

@@ -15,7 +15,7 @@ from training import golden, version
 from training.application import SAMPLES, TOLERANCE, Application, require_name
 from training.compress import graph, prepare
 from training.compress.graph import FILENAME
-from training.data.dataset import Dataset, stratified
+from training.data.dataset import Dataset, array_sha256, stratified
 from training.decision import decide
 from training.errors import SubjectRefused
 from training.facts import write_facts
@@ -63,7 +63,10 @@ def read_rows(path: Path) -> Dataset:
     with opened as arrays:
         if missing := sorted({"inputs", "targets"} - set(arrays.files)):
             raise SubjectRefused(f"{path.name}: expected {missing[0]}, got {', '.join(arrays.files) or 'none'}")
-        dataset = Dataset(arrays["inputs"], arrays["targets"].astype(np.int64))
+        inputs, targets = arrays["inputs"], arrays["targets"]
+    if targets.dtype.kind not in "iu":
+        raise SubjectRefused(f"{path.name}: expected targets that are integers, got {targets.dtype}")
+    dataset = Dataset(inputs, targets.astype(np.int64))
     if dataset.targets.ndim != 1 or len(dataset.inputs) != len(dataset):
         raise SubjectRefused(
             f"{path.name}: expected {len(dataset.inputs)} targets, one a row, got {list(dataset.targets.shape)}"
@@ -139,4 +142,5 @@ def folded(bench: Bench, original: Form) -> Path:
         before, after = (graph.batch_norms(graph.load(path)) for path in (original.path, folder / FILENAME))
         write_facts(folder, {"batch_norms": before - after})
 
-    return bench.steps.take(Step("onnx", {}, [prepare, graph, golden], [original.folder]), make)
+    config = {"samples": array_sha256(application.samples)}
+    return bench.steps.take(Step("onnx", config, [prepare, graph, golden], [original.folder]), make)

@@ -85,11 +85,13 @@ class Choice:
     rejected: Mapping[str, tuple[str, ...]]
 
 
-def front(candidates: Sequence[Candidate], batch: int = 8) -> tuple[Candidate, ...]:
-    """The candidates that no other one dominates in accuracy, p50 at this batch size and bytes, in the order given."""
+def front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """The candidates that no other one dominates in accuracy, p50 at every batch size, bytes and memory, in the order
+    given. Without p99: it is decided by the few slowest runs, so nearly every candidate would be ahead somewhere."""
 
     def costs(candidate: Candidate) -> tuple[float, ...]:
-        return -candidate.accuracy.value, candidate.speed[batch].p50_ms, candidate.bytes
+        times = (speed.p50_ms for speed in candidate.speed.values())
+        return -candidate.accuracy.value, *times, candidate.bytes, candidate.memory_mb
 
     def dominates(one: Candidate, other: Candidate) -> bool:
         no_worse = all(first <= second for first, second in zip(costs(one), costs(other), strict=True))

@@ -84,6 +84,14 @@ def form_of(compiled: Compiled) -> Callable[[Workshop, Path], Path]:
     return form
 
 
+def whole_command(command: str, run: Run) -> str:
+    """The command with all that decided its result: the terms, the device, and how many ranks learnt."""
+    command += run.terms.options + run.device.options
+    if run.ranks.count > 1:
+        command = command.replace("bonsai-train", f"torchrun --nproc-per-node {run.ranks.count} -m training.cli")
+    return command
+
+
 def publish_net(
     run: Run, shop: Workshop, compiled: Compiled, command: str, metrics: Mapping[str, Metric]
 ) -> Path | None:
@@ -91,6 +99,5 @@ def publish_net(
     if not run.ranks.first:
         return None
     folder = version.new_folder(run.folder)
-    command += run.terms.options + run.device.options
-    manifest = assemble(shop, compiled, run.terms, command, metrics, folder)
+    manifest = assemble(shop, compiled, run.terms, whole_command(command, run), metrics, folder)
     return publish(manifest, folder, run.models)

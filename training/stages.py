@@ -1,9 +1,8 @@
 """The stages of a compile: each reads folders and fills one, and is not taken again while nothing has changed."""
 
-import sys
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -34,11 +33,13 @@ from training.compress import (
 )
 from training.compress.evaluating import net_answers
 from training.course import Course
+from training.data.dataset import array_sha256
 from training.device import CPU, Device
 from training.errors import PruneRefused, RemovalRefused
 from training.facts import read_facts, refuse, write_facts
 from training.measure import parity
 from training.measure.answers import graph_answers, open_graph
+from training.measure.machine import this_machine
 from training.plan import Plan
 from training.ranks import ALONE, Ranks
 from training.steps import Step, Steps
@@ -68,13 +69,12 @@ class Workshop:
     @property
     def learning(self) -> dict[str, Any]:
         """What a training depends on beside its course's length, as JSON can hold it."""
-        return {**self.subject.config, "device": self.device.options}
+        return {**self.subject.config, "device": self.device.options, "ranks": self.ranks.count}
 
     @property
     def sources(self) -> list[ModuleType]:
-        """The code that a training depends on; that of the net, and of its recipe, is where the net's class is."""
-        of_net = sys.modules[type(self.subject.net).__module__]
-        return [course, trainer, of_net] if getattr(of_net, "__file__", None) else [course, trainer]
+        """The code that a training depends on."""
+        return [course, trainer, *self.subject.sources]
 
     def load(self, folder: Path) -> nn.Module:
         """The net that a stage has left, in eval mode."""
@@ -156,8 +156,11 @@ def narrowed(shop: Workshop, source: Path, level: float) -> Path:
         else:
             shop.save(smaller.net, folder, {"widths": smaller.widths, "removed": smaller.removed})
 
-    sources = [prune, importance, layer_costs, layer_times, groups, heads, cut]
-    return shop.steps.take(Step(f"narrowed-{level:g}x", {**plan.cut_config, "level": level}, sources, [source]), make)
+    config = {**plan.cut_config, "level": level, "calibration": shop.subject.calibration.sha256}
+    if plan.cost == "ms":
+        config["machine"] = asdict(this_machine())
+    sources = [prune, importance, layer_costs, layer_times, groups, heads, cut, *shop.subject.sources]
+    return shop.steps.take(Step(f"narrowed-{level:g}x", config, sources, [source]), make)
 
 
 def narrowed_like(shop: Workshop, source: Path, like: Path, criterion: str) -> Path:
@@ -170,10 +173,10 @@ def narrowed_like(shop: Workshop, source: Path, like: Path, criterion: str) -> P
         units = prune.least_important(found, scored(shop, net, found, criterion), kept)
         shop.save(groups.cut(net, found, units), folder, {"widths": kept})
 
-    config = {"importance": criterion, "seed": shop.subject.course.seed}
-    return shop.steps.take(
-        Step(f"narrowed-{criterion}", config, [prune, importance, groups, heads, cut], [source, like]), make
-    )
+    subject = shop.subject
+    config = {"importance": criterion, "seed": subject.course.seed, "calibration": subject.calibration.sha256}
+    sources = [prune, importance, groups, heads, cut, *subject.sources]
+    return shop.steps.take(Step(f"narrowed-{criterion}", config, sources, [source, like]), make)
 
 
 def recovered(shop: Workshop, source: Path, whole: Path) -> Path:
@@ -259,7 +262,11 @@ def exported(shop: Workshop, source: Path) -> Path:
         golden.write(subject.samples, net_answers(net, subject.samples), subject.input, subject.output, folder)
         write_facts(folder, {"batch_norms": fused.batch_norms, "left": fused.left})
 
-    config = {"input": subject.input.model_dump(mode="json"), "output": subject.output.model_dump(mode="json")}
+    config = {
+        "input": subject.input.model_dump(mode="json"),
+        "output": subject.output.model_dump(mode="json"),
+        "samples": array_sha256(subject.samples, proof(shop)),
+    }
     return shop.steps.take(Step("onnx", config, [fuse, export, lossless, prepare, parity, golden], [source]), make)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from app.contract.manifest import digest
 from training.errors import Interrupted
+from training.lineage import installed
 from training.ranks import ALONE, Ranks
 
 
@@ -28,12 +29,13 @@ class Step:
 
     @property
     def key(self) -> str:
-        """Digest of the four, 16 hexadecimal digits."""
+        """Digest of the four and of the packages that are installed, 16 hexadecimal digits."""
         parts = {
             "name": self.name,
             "config": self.config,
             "sources": [hashlib.sha256(_file(module).read_bytes()).hexdigest() for module in self.sources],
             "inputs": [folder_digest(folder) for folder in self.inputs],
+            "packages": dict(installed()),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -1,13 +1,22 @@
 """What is compiled: a network with its application, and how it learns."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from torch import nn
 
 from training.application import Application
 from training.course import Course, Feed
+
+
+def sources_of(*things: object) -> tuple[ModuleType, ...]:
+    """The modules in whose files functions and classes are written, each once."""
+    names = dict.fromkeys(getattr(thing, "__module__", None) for thing in things)
+    modules = (sys.modules[name] for name in names if name in sys.modules)
+    return tuple(module for module in modules if getattr(module, "__file__", None))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

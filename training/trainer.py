@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import islice
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -96,12 +97,13 @@ class Training:
         chance, torch_chance = self._drawn_from
         self._chance.set_state(chance)
         torch.set_rng_state(torch_chance)
-        for number, (inputs, targets) in enumerate(self._feed.epoch(self._chance)):
-            if number < done:
-                continue
-            if self._torch_chance is not None:
-                torch.set_rng_state(self._torch_chance)
-                self._torch_chance = None
+        batches = enumerate(self._feed.epoch(self._chance))
+        for _ in islice(batches, done):
+            pass
+        if done and self._torch_chance is not None:  # as it was before the next batch was drawn
+            torch.set_rng_state(self._torch_chance)
+        self._torch_chance = None
+        for number, (inputs, targets) in batches:
             with self._chance_of_net():
                 self._learn(inputs, targets)
             self.step = number + 1
@@ -143,7 +145,9 @@ class Training:
 
     def _tensors(self) -> dict[str, Tensor]:
         optimizer = self._optimizer.state_dict()
-        tensors = {f"net/{name}": weight.contiguous() for name, weight in self._net.state_dict().items()}
+        # Cloned, because a file of safetensors takes no weight that two layers share.
+        weights = self._net.state_dict().items()
+        tensors = {f"net/{name}": weight.clone(memory_format=torch.contiguous_format) for name, weight in weights}
         for index, values in optimizer["state"].items():
             tensors |= {f"optimizer/{index}/{name}": value.contiguous() for name, value in values.items()}
         tensors["chance/epoch"], tensors["chance/torch_epoch"] = self._drawn_from

@@ -1,5 +1,6 @@
 """The decision: who takes part in it, that the test rows have the last word, and what a version says of its CPU."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from app.contract.tensors import DataType, InputSpec, OutputSpec
 from tests.training.conftest import a_run
 from tests.training.graphs import written
 from training import compiler, forms, golden, own_graph, run, stages, version
+from training import decision as decision_module
 from training.application import TOLERANCE, Application
 from training.compiler import UNCUT, Compiled, Cut, compile_net
 from training.compress import ranges
@@ -24,7 +26,7 @@ from training.facts import write_facts
 from training.forms import FLOAT, Bench, Form, candidate, results, sound
 from training.job import Job
 from training.measure.accuracy import top1
-from training.pareto import Choice, Terms
+from training.pareto import Candidate, Choice, Terms
 from training.plan import Plan
 from training.recipes.recipe import Recipe
 from training.run import Run, run_recipe
@@ -107,6 +109,34 @@ def test_a_form_that_loses_too_much_on_the_test_rows_is_not_published(bench: Ben
         decide(bench, original, [lossy], TERMS)
     easier = replace(bench.application, test=bench.application.validation)
     assert decide(replace(bench, application=easier), original, [lossy], TERMS).chosen == lossy
+
+
+def test_a_quantised_form_is_not_published_with_a_float_one_that_fails(bench: Bench, tmp_path: Path) -> None:
+    """The float form is served where a CPU cannot run the other, so it has to pass as well: here, then on test rows."""
+    original, whole = form(tmp_path, "original", FLOAT, SAME), form(tmp_path, "2x", "portable", SAME)
+    lossy = form(tmp_path, "2x", FLOAT, WITHOUT_THE_LAST_CLASS)
+    all_classes = replace(bench, application=replace(bench.application, validation=bench.application.test))
+    with pytest.raises(NoCandidate, match=r"2x portable: its float form loses 25\.00 points"):
+        decide(all_classes, original, [lossy, whole], TERMS)
+
+    uncut = form(tmp_path, UNCUT, FLOAT, SAME)
+    decision = decide(all_classes, original, [lossy, whole, uncut], TERMS)
+    assert decision.chosen == uncut
+    assert decision.measured[2].verdict.reasons == decision.choice.rejected["2x portable"]
+
+
+def test_the_float_form_of_the_chosen_one_has_to_pass_on_the_test_rows(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, whole = form(tmp_path, "original", FLOAT, SAME), form(tmp_path, "2x", "portable", SAME)
+    lossy = form(tmp_path, "2x", FLOAT, WITHOUT_THE_LAST_CLASS)
+
+    def choose_the_quantised_one(candidates: Sequence[Candidate], terms: Terms) -> Choice:
+        return Choice(candidates[1], {candidates[0].name: ("a test wants the other",)})
+
+    monkeypatch.setattr(decision_module, "choose", choose_the_quantised_one)
+    with pytest.raises(NoCandidate, match=r"2x fp32, chosen by the validation rows, on the test rows: loses 25\.00"):
+        decide(bench, original, [lossy, whole], TERMS)
 
 
 def test_a_form_that_fails_a_batch_is_told_and_takes_no_part(bench: Bench, tmp_path: Path) -> None:

@@ -75,8 +75,10 @@ terms = st.builds(
 @given(candidates())
 def test_nobody_on_the_front_is_dominated_and_all_others_are(some: list[Candidate]) -> None:
     def beats(one: Candidate, other: Candidate) -> bool:
-        mine = (one.accuracy.value, -one.speed[8].p50_ms, -one.bytes)
-        theirs = (other.accuracy.value, -other.speed[8].p50_ms, -other.bytes)
+        mine, theirs = (
+            (of.accuracy.value, *(-speed.p50_ms for speed in of.speed.values()), -of.bytes, -of.memory_mb)
+            for of in (one, other)
+        )
         return mine != theirs and all(a >= b for a, b in zip(mine, theirs, strict=True))
 
     kept = front(some)

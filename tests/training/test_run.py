@@ -16,10 +16,11 @@ from training.data.dataset import Split
 from training.errors import ExportRefused, Interrupted, NoCandidate, RebuildDiffers
 from training.measure.answers import graph_answers, open_graph
 from training.pareto import Terms
+from training.ranks import Ranks
 from training.rebuild import rebuild
 from training.recipes.recipe import Recipe
 from training.report import Report
-from training.run import Run, run_recipe
+from training.run import Run, run_recipe, whole_command
 from training.steps import Step
 
 FILES = {"manifest.json", "model.onnx", "golden.npz", "checkpoint.safetensors", "checkpoint.json"}
@@ -48,6 +49,16 @@ def test_the_version_is_whole_and_describes_itself(published: Path, split: Split
     assert ("ranges.json" in manifest.files) == (manifest.variants[0].precision != "fp32")
     assert {"batch_1", "batch_8", "torch_eager_batch_1"} == manifest.compression.speedup.keys()
     assert manifest.variants[-1].file == "model.onnx"
+
+
+def test_the_command_says_how_many_ranks_learnt(tmp_path: Path) -> None:
+    """A net with a BatchNorm is not the same on another number of them."""
+    run, command = a_run(tmp_path), "bonsai-train run digits --epochs 12"
+    assert whole_command(command, run) == f"{command} --max-drop 50"
+    among = replace(run, ranks=Ranks(0, 2))
+    assert whole_command(command, among) == (
+        "torchrun --nproc-per-node 2 -m training.cli run digits --epochs 12 --max-drop 50"
+    )
 
 
 def test_the_chain_leads_from_the_data_to_the_graph(published: Path) -> None:

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from training import steps
 from training.errors import Interrupted
 from training.steps import Step, Steps, folder_digest
 
@@ -80,6 +81,15 @@ def test_a_step_is_taken_again_where_something_has_changed(
     assert first != second
     assert first.exists()
     assert work.times == 2
+
+
+def test_a_step_is_taken_again_with_other_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a version's lineage would name packages that did not make it."""
+    work, taken = Counted(), Steps(tmp_path / "run", lambda step: None)
+    step = Step("double", {}, [])
+    first = taken.take(step, work)
+    monkeypatch.setattr(steps, "installed", lambda: [("torch", "9.9")])
+    assert taken.take(step, work) != first
 
 
 def test_an_interrupted_step_finds_what_it_left(tmp_path: Path, source: ModuleType) -> None:

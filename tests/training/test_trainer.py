@@ -12,11 +12,12 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adagrad, AdamW, Optimizer
 from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import Dataset as TorchDataset
 
 from tests.training.conftest import nothing, trained
 from training.compress.evaluating import net_answers
 from training.course import Course, Feed, LoaderFeed
-from training.data.dataset import Split
+from training.data.dataset import Dataset, Split
 from training.device import CPU, Device
 from training.errors import Interrupted
 from training.recipes.recipe import Recipe
@@ -160,21 +161,79 @@ class Refusing:
         raise AssertionError("a batch was asked for")
 
 
-@pytest.mark.parametrize("own_generator", [False, True])
-def test_a_loader_of_ones_own_is_a_feed(own_generator: bool, quick: Recipe, split: Split, tmp_path: Path) -> None:
-    rows = TensorDataset(torch.from_numpy(split.validation.inputs), torch.from_numpy(split.validation.targets))
+class Noisy(TorchDataset[tuple[torch.Tensor, ...]]):
+    """Rows that are not the same twice, as PyTorch's own transforms make them."""
 
+    def __init__(self, rows: Dataset) -> None:
+        self.rows = TensorDataset(torch.from_numpy(rows.inputs), torch.from_numpy(rows.targets))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
+        inputs, targets = self.rows[index]
+        return inputs + torch.rand(()), targets
+
+
+@pytest.mark.parametrize("batches", [1, 4, 5, 7])
+@pytest.mark.parametrize("own_generator", [False, True])
+def test_a_loader_of_ones_own_is_a_feed(
+    own_generator: bool, batches: int, quick: Recipe, split: Split, tmp_path: Path
+) -> None:
     def feed() -> LoaderFeed:
         generator = torch.Generator().manual_seed(7) if own_generator else None
-        return LoaderFeed(DataLoader(rows, batch_size=40, shuffle=True, generator=generator))
+        return LoaderFeed(DataLoader(Noisy(split.validation), batch_size=40, shuffle=True, generator=generator))
 
+    recipe = replace(quick, net=Dropping)
     course = replace(quick.course(1), epochs=3)
-    batches = len(feed())
-    straight = weights(train(quick.new_net(1), feed(), course, nothing))
+    assert len(feed()) == 5
+    straight = weights(train(recipe.new_net(1), feed(), course, nothing))
     state = tmp_path / "training.safetensors"
-    # In the middle of the second epoch, and gone on with by another process: its loader is a new one.
-    interrupt(quick.new_net(1), feed(), course, state, batches=batches + 2)
-    assert torch.equal(weights(train(quick.new_net(1), feed(), course, nothing, state)), straight)
+    # Gone on with by another process: its loader is a new one.
+    interrupt(recipe.new_net(1), feed(), course, state, batches)
+    assert torch.equal(weights(train(recipe.new_net(1), feed(), course, nothing, state)), straight)
+
+
+class Killed(Exception):
+    """Nothing can be done any more."""
+
+
+def test_after_an_epoch_whose_end_was_the_last_that_was_kept_it_goes_on_as_before(
+    quick: Recipe, split: Split, tmp_path: Path
+) -> None:
+    def feed() -> LoaderFeed:
+        return LoaderFeed(DataLoader(Noisy(split.validation), batch_size=40, shuffle=True))
+
+    def killed() -> None:
+        raise Killed
+
+    recipe, state = replace(quick, net=Dropping), tmp_path / "training.safetensors"
+    course = replace(quick.course(1), epochs=3)
+    straight = weights(train(recipe.new_net(1), feed(), course, nothing))
+    with pytest.raises(Killed):
+        train(recipe.new_net(1), feed(), course, killed, state)
+    assert torch.equal(weights(train(recipe.new_net(1), feed(), course, nothing, state)), straight)
+
+
+class Tied(nn.Module):
+    """A net in which two layers share a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 10)
+        self.second.weight = self.first.weight
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.last(self.second(self.first(image.flatten(1)).relu()).relu())
+        return logits
+
+
+def test_a_net_whose_layers_share_a_weight_is_kept_too(quick: Recipe, split: Split, tmp_path: Path) -> None:
+    recipe, state = replace(quick, net=Tied, batch_rows=40, epochs=2), tmp_path / "training.safetensors"
+    feed, course = recipe.feed(split.validation), recipe.course(1)
+    straight = weights(train(recipe.new_net(1), feed, course, nothing))
+    interrupt(recipe.new_net(1), feed, course, state, batches=3)
+    assert torch.equal(weights(train(recipe.new_net(9), feed, course, nothing, state)), straight)
 
 
 @pytest.mark.parametrize("optimizer", [SGD, Adagrad])

@@ -62,11 +62,15 @@ class Split:
 
 def digest(*parts: Dataset) -> str:
     """sha256 over the arrays of the parts, one after the other: type, shape and bytes of each."""
+    return array_sha256(*(array for part in parts for array in (part.inputs, part.targets)))
+
+
+def array_sha256(*arrays: NDArray[Any]) -> str:
+    """sha256 over type, shape and bytes of each array."""
     sha256 = hashlib.sha256()
-    for part in parts:
-        for array in (part.inputs, part.targets):
-            sha256.update(f"{array.dtype.str}{array.shape}".encode())
-            sha256.update(np.ascontiguousarray(array).tobytes())
+    for array in arrays:
+        sha256.update(f"{array.dtype.str}{array.shape}".encode())
+        sha256.update(np.ascontiguousarray(array).tobytes())
     return sha256.hexdigest()
 
 

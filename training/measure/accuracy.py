@@ -9,12 +9,24 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit  # type: ignore[import-untyped]
 
 from app.contract.manifest import Metric
+from training.errors import SubjectRefused
 
 TAIL = 0.975
 
 
 def top1(logits: NDArray[np.float32], targets: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether the highest logit is the target's; logits [rows, classes], targets [rows] -> [rows]."""
+    """Whether the highest logit is the target's; logits [rows, classes], targets [rows] -> [rows].
+
+    Raises SubjectRefused where that says nothing: for answers that are no list of classes, where every graph would be
+    as good as any other, and for targets that are no place in it.
+    """
+    if logits.ndim != 2 or logits.shape[1] < 2:
+        raise SubjectRefused(f"answers: expected [rows, classes] with 2 classes or more, got {list(logits.shape)}")
+    classes = logits.shape[1]
+    if len(targets) and not (targets.min() >= 0 and targets.max() < classes):
+        raise SubjectRefused(
+            f"targets: expected places from 0 to {classes - 1}, got some from {targets.min()} to {targets.max()}"
+        )
     correct: NDArray[np.bool_] = logits.argmax(axis=1) == targets
     return correct
 

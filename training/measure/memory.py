@@ -31,7 +31,10 @@ def resident_mb(path: Path, rows: NDArray[Any]) -> float:
         saved = Path(folder, "rows.npy")
         np.save(saved, rows)
         command = [sys.executable, "-P", "-m", "training.measure.memory", str(path), str(saved)]
-        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603
+        # In a session of its own: Ctrl-C is for the run, which ends behind this step.
+        output = subprocess.run(  # noqa: S603
+            command, check=True, stdout=subprocess.PIPE, text=True, start_new_session=True
+        ).stdout
     return float(json.loads(output)["resident_mb"])
 
 

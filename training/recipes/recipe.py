@@ -15,7 +15,7 @@ from app.contract.tensors import InputSpec, OutputSpec
 from training.course import Course, RowFeed
 from training.data.dataset import Dataset, Split
 from training.plan import Plan
-from training.subject import Subject
+from training.subject import Subject, sources_of
 from training.trainer import reproducible
 
 
@@ -105,6 +105,7 @@ class Recipe:
             correct=self.correct,
             seeds=asdict(self.seeds),
             config={**self.config, "seed": seed, "rows": split.train.sha256},
+            sources=sources_of(self.net, self.loss, self.augment, self.correct),
             new_net=partial(self.new_net, seed),
         )
 

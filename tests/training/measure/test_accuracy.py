@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from training.errors import SubjectRefused
 from training.measure.accuracy import cross_validated, cross_validated_drop, proportion, top1
 
 
@@ -53,3 +54,21 @@ def test_the_interval_of_a_drop_may_lie_on_both_sides_of_zero() -> None:
 def test_top1_is_the_highest_logit() -> None:
     logits = np.array([[0.1, 0.9], [2.0, -1.0], [-3.0, -2.0]], dtype=np.float32)
     assert top1(logits, np.array([1, 1, 1])).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("shape", "targets", "complaint"),
+    [
+        ((2, 1), [0, 0], r"answers: expected \[rows, classes\] with 2 classes or more, got \[2, 1\]"),
+        ((2,), [0, 0], r"answers: .*, got \[2\]"),
+        ((2, 3, 4), [0, 0], r"answers: .*, got \[2, 3, 4\]"),
+        ((2, 3), [1, 3], r"targets: expected places from 0 to 2, got some from 1 to 3"),
+        ((2, 3), [-1, 0], r"targets: expected places from 0 to 2, got some from -1 to 0"),
+    ],
+)
+def test_top1_says_nothing_of_what_is_no_list_of_classes(
+    shape: tuple[int, ...], targets: list[int], complaint: str
+) -> None:
+    """Otherwise every graph would be as good as any other, and the gate would let all of them through."""
+    with pytest.raises(SubjectRefused, match=complaint):
+        top1(np.zeros(shape, np.float32), np.array(targets))
