@@ -32,7 +32,7 @@ coverage: $(VENV)/.test  ## The same tests, and which lines and branches they re
 	@$(PYTEST) -q --cov --cov-report=term
 
 test-slow: $(VENV)/.test  ## The tests that take a minute or need a large download
-	@$(PYTEST) -q -m slow
+	@$(PYTEST) -q -m slow --numprocesses $(JOBS) --dist loadfile
 
 test-docker: $(VENV)/.test  ## The tests of the containers; they need a container engine
 	@$(PYTEST) -q -m docker

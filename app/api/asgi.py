@@ -66,21 +66,10 @@ class InferenceDoor:
         exchange = _Exchange(self.inference, client[0] if client else "")
         direct = exchange.direct = Direct(head, received, time.monotonic())
         self._inbox.put(exchange, direct, body)
-        answer = await self._answer_to(exchange, receive)
+        self._watch.add(exchange.arrival, receive)
+        answer = await exchange.outcome()
         if answer is not None:
             await write(answer, send)
-
-    async def _answer_to(self, exchange: "_Exchange", receive: Receive) -> Answer | None:
-        """The answer; None where the client went away before it was there."""
-        arrival, answer = exchange.arrival, None
-        self._watch.add(arrival, receive)
-        try:
-            answer = await arrival
-        finally:
-            self._watch.remove(arrival)
-            if answer is None:
-                exchange.leave()
-        return answer
 
     async def _read_head(self, known: Known, scope: Scope, receive: Receive, send: Send) -> Head | None:
         """The head of a request whose body is wanted; None for one that has been answered, here or elsewhere."""
@@ -109,6 +98,16 @@ class _Exchange(Connection):
         self.direct: Direct | None = None
         self.arrival: Arrival = asyncio.get_running_loop().create_future()
 
+    async def outcome(self) -> Answer | None:
+        """The answer; None where the client went away before it was there."""
+        answer = None
+        try:
+            answer = await self.arrival
+        finally:
+            if answer is None:
+                self.leave()
+        return answer
+
     def answer(self, answer: Answer) -> None:
         self.direct = None
         _settle(self.arrival, answer)
@@ -129,28 +128,24 @@ class _Watch:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[Arrival, Receive] = {}
-        self._older: list[Arrival] = []
+        self._fresh: list[tuple[Arrival, Receive]] = []
+        self._older: list[tuple[Arrival, Receive]] = []
         self._is_set = False
 
     def add(self, arrival: Arrival, receive: Receive) -> None:
-        self._waiting[arrival] = receive
+        self._fresh.append((arrival, receive))
         if not self._is_set:
             self._set()
-
-    def remove(self, arrival: Arrival) -> None:
-        self._waiting.pop(arrival, None)
 
     def _set(self) -> None:
         self._is_set = True
         asyncio.get_running_loop().call_later(WATCH_SECONDS, self._look)
 
     def _look(self) -> None:
-        for arrival in self._older:
-            receive = self._waiting.pop(arrival, None)
-            if receive is not None:
+        for arrival, receive in self._older:
+            if not arrival.done():
                 _listen(arrival, receive)
-        self._older = list(self._waiting)
+        self._older, self._fresh = [waiting for waiting in self._fresh if not waiting[0].done()], []
         self._is_set = False
         if self._older:
             self._set()
