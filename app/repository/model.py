@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable
 
 import numpy as np
 
-from app.batching.batch import Entry, Reply
+from app.batching.batch import Entry, Reply, Run
 from app.batching.batcher import DynamicBatcher
 from app.batching.cost import Costs
 from app.batching.express import Express
@@ -17,7 +17,6 @@ from app.contract.tensors import TensorSpec
 from app.protocol.messages import Halt, InferRequest, Inputs, ServedModel, Tensors
 from app.repository.loading import Loaded, bind_every_size, takes_any_size
 from app.repository.store import VersionFolder
-from app.runtime.bound import BoundSession
 from app.runtime.instances import InlineInstance, InstanceGroup
 from app.runtime.profile import Measured
 from app.telemetry.metrics import Metrics
@@ -48,11 +47,10 @@ class Model:
         self._sessions = [session for session in (proven.session, loaded.wide) if session is not None]
         self._is_bounded = not (proven.session.is_open_ended or takes_any_size(proven))
         self._instances = self._start(deployment)
-        is_inline = isinstance(self._instances, InlineInstance)
         self._bound = loaded.bound
-        if self._bound is None and is_inline and proven.batchable:
+        if self._bound is None and self._runs_on_the_loop and proven.batchable:
             self._bound = bind_every_size(proven)
-        runs = _runs(loaded, self._bound, is_inline, deployment.limits.max_batch_rows)
+        runs = _runs(loaded, self._bound.run if self._bound else self._run, deployment.limits.max_batch_rows)
         self._batcher = DynamicBatcher(
             runs, self._instances, deployment.limits, clock=time.monotonic, scheduler=loop, metrics=self._metrics
         )
@@ -66,11 +64,19 @@ class Model:
         """Runs that may be under way at once."""
         return self._instances.count
 
+    @property
+    def _runs_on_the_loop(self) -> bool:
+        return isinstance(self._instances, InlineInstance)
+
+    def _run(self, inputs: Inputs, halt: Halt | None = None) -> Tensors:
+        """A run that nobody can end where it keeps the event loop's thread."""
+        return self._sessions[0].run(inputs, None if self._runs_on_the_loop else halt)
+
     def apply(self, deployment: Deployment) -> None:
         """Changes what may change live: the limits and the number of instances."""
         before = self._instances
         count = deployment.instances or self._profile.instances
-        if count != before.count or self._is_inline(deployment) != isinstance(before, InlineInstance):
+        if count != before.count or self._is_inline(deployment) != self._runs_on_the_loop:
             self._instances = self._start(deployment)
         elif deployment.limits == self.limits:
             return  # as after most polls: to tell the batcher would end a delay that is under way
@@ -88,7 +94,7 @@ class Model:
             session.limit(limits.max_run_ms / 1000, most_bytes)
         if self._bound is not None:
             self._bound.limit(most_bytes)
-        is_open = isinstance(self._instances, InlineInstance) and self._one_key
+        is_open = self._runs_on_the_loop and self._one_key
         self._enter = self._express.submit if is_open else self._batcher.submit
         self.express = self._express if is_open and limits.slo_ms is None else None
 
@@ -142,16 +148,10 @@ def _is_complete(costs: Measured, most_rows: int) -> bool:
     return not costs or costs[-1][0] == most_rows
 
 
-def _runs(loaded: Loaded, bound: BoundSession | None, inline: bool, most_rows: int) -> Runs:
-    session = loaded.proven.session
+def _runs(loaded: Loaded, narrow: Run, most_rows: int) -> Runs:
     chosen = loaded.profile
-
-    def run_inline(inputs: Inputs, _: Halt | None = None) -> Tensors:
-        return session.run(inputs)  # nothing could ask it to halt: it keeps the loop's thread
-
-    plain = run_inline if inline else session.run
     return Runs(
-        narrow=plain if bound is None else bound.run,
+        narrow=narrow,
         costs=Costs(chosen.costs, _is_complete(chosen.costs, most_rows)),
         wide=loaded.wide.run if loaded.wide is not None else None,
         wide_costs=Costs(chosen.wide_costs, _is_complete(chosen.wide_costs, most_rows)),

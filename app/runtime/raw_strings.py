@@ -20,7 +20,10 @@ def is_used(signature: Signature) -> bool:
 
 def run(session: Any, has_rows: bool, outputs: list[str], inputs: Mapping[str, Array], options: Any) -> list[Array]:
     """The outputs in this order. `has_rows` says that axis 0 of every input and output holds rows."""
-    if not (has_rows and any(map(_is_raw, inputs.values()))):
+    if not any(map(_is_raw, inputs.values())):
+        answers: list[Array] = session.run(outputs, inputs, options)
+        return answers
+    if not has_rows:
         return _run(session, outputs, inputs, options)
     rows = range(len(next(iter(inputs.values()))))
     runs = [
