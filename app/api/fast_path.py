@@ -6,7 +6,7 @@ its model runs on the event loop's thread. Everything that is not plain, and wha
 is there, is left to the ordinary way, which knows all cases and says what is wrong.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -58,18 +58,20 @@ class FastPath:
                 plain = native.read_plain(body)
                 lane = lanes.get((plain.model, plain.version))
                 if lane is None:
-                    lane = lanes[plain.model, plain.version] = self._lane(plain)
+                    lane = lanes[plain.model, plain.version] = self._lane(plain, lanes.values())
                 lane.add(connection, direct, body, lane.read(plain.inputs))
             except Exception:  # noqa: BLE001 - boundary: the ordinary way says what is wrong; others wait
                 connection.infer(direct, body)
-        for lane in lanes.values():
+        for lane in dict.fromkeys(lanes.values()):
             if lane.members:
                 self._run(lane, since)
 
-    def _lane(self, plain: native.PlainBody) -> "_Lane":
-        """The lane of the model version that a request names. Raises what says that there is none."""
+    def _lane(self, plain: native.PlainBody, lanes: Iterable["_Lane"]) -> "_Lane":
+        """The lane of the model version that a request names: one of those that are there, where another request has
+        named it otherwise. Raises what says that there is none."""
         model = self._dataplane.acquire(plain.model, None if plain.version is None else str(plain.version))
-        return _Lane(model.served, model.express, native.rows_reader(model.served))
+        there = next((lane for lane in lanes if lane.served is model.served), None)
+        return there or _Lane(model.served, model.express, native.rows_reader(model.served))
 
     def _run(self, lane: "_Lane", since: float) -> None:
         """Runs what has been read since then, and answers it."""
