@@ -32,8 +32,7 @@ class Bars:
 
 
 BARS = {
-    # The goal for the original was 0.9: docs/training.md says how far it came.
-    "cifar10": Bars(0.89, 1.0, {"batch_1": 6.0, "batch_8": 6.0}, " --amp bf16"),
+    "cifar10": Bars(0.9, 1.0, {"batch_1": 6.0, "batch_8": 6.0, "torch_eager_batch_1": 12.0}, " --amp bf16"),
     "sms": Bars(0.97, 0.5, {"batch_1": 1.8, "batch_8": 1.8}),
 }
 
