@@ -7,6 +7,7 @@ import pytest
 from tests.http.carriers import WIDE, Carrier, only_protocol
 from tests.http.conftest import Connect
 from tests.http.wire import BODY, Wire, infer, request, slow
+from tests.metrics import total
 from tests.serving import wait_for
 
 LIVE_WITH_BODY = request(b"x" * 1000, method="GET", target="/livez")
@@ -91,9 +92,23 @@ def test_a_client_may_close_its_side_once_all_is_sent(raw: bytes, carrier: Carri
 
 @only_protocol("stock uvicorn ends the connection at the end of what the client sends")
 def test_what_is_cut_off_behind_a_whole_request_is_not_answered(carrier: Carrier, connect: Connect) -> None:
-    wire = connect(carrier).send(slow(1) + request()[:-5]).half_close()
-    assert wire.reply().json()["id"] == "1"
+    wire = connect(carrier).send(request() + request()[:-5]).half_close()
+    assert wire.reply().status == 200
     wire.assert_ended()
+
+
+@only_protocol("stock uvicorn reads on only behind an answer")
+@pytest.mark.parametrize("leave", [Wire.close, Wire.reset])
+def test_a_client_that_leaves_behind_the_beginning_of_its_next_request_is_noticed(
+    leave: Leave, carrier: Carrier, connect: Connect
+) -> None:
+    before = total(carrier.exposition(), "bonsai_cancelled_total")
+    wires = [connect(carrier).send(slow(n) + request()[:5]) for n in range(20)]
+    wait_for(lambda: carrier.in_flight() > 0, "the first to be taken in")
+    for wire in wires:
+        leave(wire)
+    wait_for(lambda: carrier.in_flight() == 0, "none to be left")
+    assert total(carrier.exposition(), "bonsai_cancelled_total") > before
 
 
 def test_what_is_cut_off_by_its_client_is_not_answered(carrier: Carrier, connect: Connect) -> None:
