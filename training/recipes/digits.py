@@ -87,7 +87,7 @@ DIGITS = Recipe(
     weight_decay=0.01,
     calibration_rows=1257,
     samples=lambda split: split.test.inputs[:SAMPLES],
-    plan=Plan(levels=(2.5, 4.5), grid=8, recovery_epochs=8, distillation=0.5, race_seconds=3.0),
+    plan=Plan(levels=(2.5, 3.5), grid=8, recovery_epochs=20, recovery_rate=0.02, distillation=0.9, race_seconds=3.0),
     folds=5,
     repeats=2,
 )
