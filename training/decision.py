@@ -7,7 +7,7 @@ from app.contract.manifest import Metric
 from training.errors import NoCandidate
 from training.forms import FLOAT, Bench, Form, measured, results
 from training.measure.accuracy import proportion
-from training.measure.gate import Verdict
+from training.measure.gate import Results, Verdict
 from training.pareto import Candidate, Choice, Terms, choose
 
 
@@ -48,11 +48,8 @@ def decide(bench: Bench, original: Form, forms: Sequence[Form], terms: Terms) ->
     choice = choose(candidates, terms)
     named = {form.name: form for form in forms}
     chosen = named[choice.chosen.name]
-    rows = bench.application.test
-    expected = results(bench.application, original.path, rows)
-    got = results(bench.application, chosen.path, rows)
-    verdict = terms.gate.judge(expected, got, rows.targets)
-    require_passed(chosen, verdict)
+    expected = results(bench.application, original.path, bench.application.test)
+    got, verdict = judged_on_test(bench, chosen, expected, terms)
     decision = Decision(
         original=original,
         forms=named,
@@ -63,8 +60,7 @@ def decide(bench: Bench, original: Form, forms: Sequence[Form], terms: Terms) ->
         original_accuracy=proportion(expected.scores > 0),
     )
     if decision.float_form != chosen:
-        fallback = results(bench.application, decision.float_form.path, rows)
-        require_passed(decision.float_form, terms.gate.judge(expected, fallback, rows.targets))
+        judged_on_test(bench, decision.float_form, expected, terms)
     return decision
 
 
@@ -82,7 +78,12 @@ def held_against_their_floats(candidates: Sequence[Candidate]) -> list[Candidate
     return [held(candidate) for candidate in candidates]
 
 
-def require_passed(form: Form, on_test: Verdict) -> None:
-    """Raises NoCandidate where a form that is to be published fails the gate on the test rows."""
-    if not on_test.passed:
-        raise NoCandidate(f"{form.name}, chosen by the validation rows, on the test rows: {on_test.reasons[0]}")
+def judged_on_test(bench: Bench, form: Form, expected: Results, terms: Terms) -> tuple[Results, Verdict]:
+    """What a form that is to be published makes of the test rows, held against the original's. Raises NoCandidate where
+    it fails the gate there."""
+    rows = bench.application.test
+    got = results(bench.application, form.path, rows)
+    verdict = terms.gate.judge(expected, got, rows.targets)
+    if not verdict.passed:
+        raise NoCandidate(f"{form.name}, chosen by the validation rows, on the test rows: {verdict.reasons[0]}")
+    return got, verdict

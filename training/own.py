@@ -156,4 +156,4 @@ def load(target: str) -> tuple[Subject, Plan]:
     if not isinstance(subject, Subject) or not isinstance(plan, Plan):
         raise SubjectRefused(f"{target}: expected a Subject, or a Subject and a Plan, got {type(made).__name__}")
     # Beside what the net, its loss and its measure say, the function's file says what is learnt from.
-    return replace(subject, sources=tuple(dict.fromkeys((*subject.sources, *sources_of(function))))), plan
+    return replace(subject, sources=(*subject.sources, *sources_of(function))), plan

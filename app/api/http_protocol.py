@@ -216,8 +216,8 @@ class HttpProtocol(HttpToolsProtocol, Connection):
         self._body = None
         if direct is not None:
             direct.read = time.monotonic()
-            content, direct.body = bytes(direct.body), b""
-            self.infer(direct, content)
+            whole, direct.body = bytes(direct.body), b""
+            self.infer(direct, whole)
         elif cycle is not None:
             self.on_message_complete()
             self._announce_end()

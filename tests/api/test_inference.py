@@ -1,6 +1,5 @@
 """The inference door as bytes in, bytes out. The data plane is a fake that answers what the test says."""
 
-import gc
 import json
 import logging
 import re
@@ -32,6 +31,7 @@ from app.errors import (
 )
 from app.protocol.messages import Encoded, InferRequest, Outputs, ServedModel, Share, Timings
 from tests.api.world import BODY, LIMIT, READ, RECEIVED, World, answered, headers
+from tests.collector import no_collector
 from tests.protocol.bodies import signature
 
 INFER = "/v2/models/m/infer"
@@ -467,11 +467,8 @@ def test_a_request_that_is_cancelled_leaves_nothing_to_the_garbage_collector() -
         world.inference.handle(world.head(), BODY, RECEIVED, READ, "127.0.0.1", waiter).cancel()
         return weakref.ref(waiter)
 
-    gc.disable()
-    try:
+    with no_collector():
         assert cancelled()() is None
-    finally:
-        gc.enable()
 
 
 @pytest.mark.parametrize(
@@ -483,15 +480,12 @@ def test_a_head_that_is_refused_leaves_nothing_to_the_garbage_collector(method: 
     world = World(access=Access(keyring, Hosts([ANY])))
     fields = Fields((name.replace("_", "-").encode(), text.encode()) for name, text in (key | sent).items())
     kept = weakref.ref(fields)
-    gc.disable()
-    try:
+    with no_collector():
         head = world.inference.read_head(method, "/predict", fields)
         assert head is not None
         assert world.inference.refuse(head) is not None
         del head, fields
         assert kept() is None
-    finally:
-        gc.enable()
 
 
 class Fields(dict[bytes, bytes]):

@@ -1,12 +1,12 @@
 """What the queue takes in, whom it makes room for, and what it says when it refuses."""
 
-import gc
 import weakref
 
 import pytest
 
 from app.errors import Overloaded, TooLarge
 from tests.batching.world import STEADY, World
+from tests.collector import no_collector
 
 
 def busy(*, instances: int = 1, **options: object) -> World:
@@ -252,8 +252,5 @@ def test_a_refusal_leaves_nothing_to_the_garbage_collector() -> None:
             return weakref.ref(error)
         raise AssertionError("it was let in")
 
-    gc.disable()
-    try:
+    with no_collector():
         assert refusal()() is None
-    finally:
-        gc.enable()

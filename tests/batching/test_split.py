@@ -1,6 +1,5 @@
 """Requests larger than a batch: split, run in parts, answered as one."""
 
-import gc
 import weakref
 
 import numpy as np
@@ -11,6 +10,7 @@ from app.errors import DeadlineExceeded, ExecutionFailed
 from app.protocol.messages import Array, Inputs, Outputs, Share, Timings
 from tests.batching.models import Model, breaks_on, plus_half
 from tests.batching.world import World
+from tests.collector import no_collector
 
 
 @pytest.mark.parametrize(
@@ -216,12 +216,9 @@ def test_a_split_request_leaves_nothing_to_the_garbage_collector(last: str) -> N
         second.reply(ExecutionFailed("no") if last == "failed" else Share(Outputs({"y": np.ones((2, 1))})))
         assert len(outcomes) == 1
 
-    gc.disable()
-    try:
+    with no_collector():
         play()
         assert made[0]() is None
-    finally:
-        gc.enable()
 
 
 def test_a_split_request_that_is_cancelled_lets_go_of_its_parts() -> None:

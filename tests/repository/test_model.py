@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, parser
+from onnx import TensorProto, helper
 
 from app.batching.batch import Entry
 from app.contract.deployment import Deployment, Limits
@@ -244,13 +243,9 @@ def test_outputs_of_runs_on_the_event_loop_are_bounded_too(shelf: Shelf) -> None
 
 def misdeclared(path: Path) -> Path:
     """x [N, 4] -> y, its first two columns, declared as three."""
-    model = parser.parse_model(
-        """<ir_version: 10, opset_import: ["" : 20]> graph (float[N, 4] x) => (float[N, 3] y)
-        <bool[4] kept = {1, 1, 0, 0}> { y = Compress <axis = 1> (x, kept) }"""
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, path)
-    return path
+    nodes = [helper.make_node("Compress", ["x", "kept"], ["y"], axis=1)]
+    kept = np.array([True, True, False, False])
+    return graphs.save(path, nodes, [graphs.tensor("x", ["N", 4])], [graphs.tensor("y", ["N", 3])], kept=kept)
 
 
 def test_a_graph_that_declares_another_shape_than_it_gives_is_answered_on_the_event_loop_too(shelf: Shelf) -> None:
@@ -269,14 +264,13 @@ def test_a_graph_that_declares_another_shape_than_it_gives_is_answered_on_the_ev
 
 def two_free(path: Path) -> Path:
     """a [N, A] and b [N, B] -> y [N, 2], the sums of their rows."""
-    model = parser.parse_model(
-        """<ir_version: 10, opset_import: ["" : 20]> graph (float[N, A] a, float[N, B] b) => (float[N, 2] y)
-        <int64[1] last = {1}>
-        { s = ReduceSum (a, last)  t = ReduceSum (b, last)  y = Concat <axis = 1> (s, t) }"""
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, path)
-    return path
+    nodes = [
+        helper.make_node("ReduceSum", ["a", "last"], ["s"]),
+        helper.make_node("ReduceSum", ["b", "last"], ["t"]),
+        helper.make_node("Concat", ["s", "t"], ["y"], axis=1),
+    ]
+    inputs = [graphs.tensor("a", ["N", "A"]), graphs.tensor("b", ["N", "B"])]
+    return graphs.save(path, nodes, inputs, [graphs.tensor("y", ["N", 2])], last=np.array([1]))
 
 
 @where

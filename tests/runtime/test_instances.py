@@ -1,6 +1,5 @@
 """The instance group: threads that run a model, results that come back through one callable."""
 
-import gc
 import os
 import queue
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 from app.errors import ExecutionFailed
 from app.runtime import cpu
 from app.runtime.instances import InlineInstance, InstanceGroup
+from tests.collector import no_collector
 
 PATIENCE = 10
 
@@ -138,6 +138,7 @@ def test_no_more_runs_are_under_way_than_there_are_instances() -> None:
 WITHOUT_THREADS = """
 import threading
 from app.runtime.instances import InlineInstance, InstanceGroup
+from tests.collector import no_collector
 
 start, count = threading.Thread.start, iter(range(100))
 
@@ -208,9 +209,6 @@ def test_a_run_that_fails_on_the_loop_leaves_nothing_to_the_garbage_collector() 
     def fail() -> None:
         raise ExecutionFailed("no")
 
-    gc.disable()
-    try:
+    with no_collector():
         InlineInstance().start(fail, lambda error: seen.append(weakref.ref(error)))
         assert [error() for error in seen] == [None]
-    finally:
-        gc.enable()
