@@ -80,8 +80,7 @@ def resnet(percent: int) -> nn.Module:
 
 def preset() -> Preset:
     """The best static one that is right on this CPU."""
-    vnni = find("vnni")
-    return find("portable") if missing(vnni.requires) else vnni
+    return next(preset for preset in map(find, ("amx", "vnni", "portable")) if not missing(preset.requires))
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from app.errors import LoadFailed
 from training import pareto
 from training.application import Application
-from training.compress import graph, quantize, ranges, sensitivity
+from training.compress import graph, quantize, ranges, sensitivity, tiles
 from training.compress.graph import FILENAME
 from training.data.dataset import Dataset
 from training.errors import ExportRefused, QuantisationRefused
@@ -101,7 +101,7 @@ def quantised(at: Bench, form: Form, preset: str, least: float) -> Path:
         "validation": application.validation.sha256,
         "flags": this_machine().flags,
     }
-    sources = [quantize, ranges, sensitivity, graph, *application.sources]
+    sources = [quantize, ranges, sensitivity, tiles, graph, *application.sources]
     return at.steps.take(Step(f"quantised-{preset}", config, sources, [form.folder]), make)
 
 

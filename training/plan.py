@@ -35,7 +35,7 @@ class Plan:
     """Share of the loss that asks for the uncut net's answers rather than for the targets."""
     distance: Distance = "soft targets"
     """How far from the uncut net's answers the cut one's are: by the classes' probabilities, or by the numbers."""
-    presets: tuple[str, ...] = ("portable", "vnni")
+    presets: tuple[str, ...] = ("portable", "vnni", "amx")
     """How the graphs are quantised, beside float32."""
     race_seconds: float = 5.0
     """About how long all forms are raced at each batch size."""

@@ -28,7 +28,7 @@ graph (uint8[batch, 8, 8, 4] image) => (float[batch, 10] logits) <float mean = {
 }"""
 
 
-def residual(colours: int = 4) -> ModelProto:
+def residual(colours: int = 4, channels: int = CHANNELS) -> ModelProto:
     """Three convolutions, the second beside a straight way, and a dense layer; pictures of bytes go in.
 
     Those of fewer than four colours have a first convolution that int8 leaves alone.
@@ -37,10 +37,10 @@ def residual(colours: int = 4) -> ModelProto:
     model.graph.input[0].type.tensor_type.shape.dim[3].dim_value = colours
     chance = np.random.default_rng(1)
     shapes = {
-        "1": (CHANNELS, colours, 3, 3),
-        "2": (CHANNELS, CHANNELS, 3, 3),
-        "3": (CHANNELS, CHANNELS, 3, 3),
-        "4": (10, 16),
+        "1": (channels, colours, 3, 3),
+        "2": (channels, channels, 3, 3),
+        "3": (channels, channels, 3, 3),
+        "4": (10, channels),
     }
     for number, shape in shapes.items():
         weight = chance.normal(0, np.prod(shape[1:]) ** -0.5, shape).astype(np.float32)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from onnxruntime.quantization import QDQQuantizer, QuantType, quantize_dynamic
 
-from training.compress import graph, ranges
+from training.compress import graph, ranges, tiles
 from training.compress.ranges import Ranges
 from training.errors import QuantisationRefused, UnknownPreset
 
@@ -46,12 +46,14 @@ class StaticPreset:
     """Ranges fixed by calibration, U8S8: uint8 activations, int8 weights with a scale for each channel.
 
     `reduce_range` keeps weights to 7 bits. CPUs without VNNI add pairs of products in 16 bits, which 8-bit weights
-    overflow silently; `requires` names the CPU flags (as /proc/cpuinfo has them) without which answers are wrong.
+    overflow silently; `requires` names the CPU flags (as /proc/cpuinfo has them) without which answers are wrong, or
+    the preset is pointless. `tiles` asks for training/compress/tiles.py.
     """
 
     name: str
     reduce_range: bool
     requires: tuple[str, ...] = ()
+    tiles: bool = False
     batchable: bool = True
     operators: tuple[str, ...] = (
         *("Conv", "ConvTranspose", "Gemm", "MatMul"),
@@ -81,6 +83,7 @@ PRESETS: dict[str, Preset] = {
     for preset in (
         StaticPreset(name="portable", reduce_range=True),
         StaticPreset(name="vnni", reduce_range=False, requires=("avx512_vnni",)),
+        StaticPreset(name="amx", reduce_range=False, requires=("amx_int8", "avx512_vnni"), tiles=True),
         DynamicPreset(name="dynamic"),
     )
 }
@@ -127,6 +130,7 @@ class Quantizer:
         }
         if not WEIGHTED & set(self.nodes.values()):
             raise QuantisationRefused(f"{path.name}: expected one of {', '.join(sorted(WEIGHTED))}, got none")
+        self._tiled = tiles.large(self.model) if isinstance(preset, StaticPreset) and preset.tiles else ()
 
     @classmethod
     def calibrated(cls, path: Path, preset: Preset, calibration: NDArray[Any]) -> Self:
@@ -167,6 +171,7 @@ class Quantizer:
         quantizer.model.topological_sort()
         quantised: ModelProto = quantizer.model.model
         hold_floats(quantised)
+        tiles.tile(quantised, self._tiled)
         return quantised
 
 

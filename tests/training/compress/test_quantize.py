@@ -33,6 +33,12 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written(residual(), tmp_path_factory.mktemp("graphs") / "model.onnx")
 
 
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wide enough for every preset."""
+    return written(residual(channels=96), tmp_path_factory.mktemp("graphs") / "model.onnx")
+
+
 def kinds(path: Path) -> list[str]:
     return [node.op_type for node in onnx.load(path).graph.node]
 
@@ -80,8 +86,8 @@ def test_a_static_graph_holds_its_weights_in_int8_with_a_scale_for_each_channel(
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_published_graph_is_plain_silent_and_free_in_its_batch(name: str, plain: Path, tmp_path: Path) -> None:
-    quantised = quantize(plain, PRESETS[name], CALIBRATION, tmp_path / "int8.onnx")
+def test_a_published_graph_is_plain_silent_and_free_in_its_batch(name: str, wide: Path, tmp_path: Path) -> None:
+    quantised = quantize(wide, PRESETS[name], CALIBRATION, tmp_path / "int8.onnx")
     model = graph.load(quantised)
     assert {node.domain for node in graph.nodes(model.graph)} == {""}
     assert not list(graph.notes(model))
@@ -96,15 +102,15 @@ def test_a_published_graph_is_plain_silent_and_free_in_its_batch(name: str, plai
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_equal_graphs_and_rows_give_equal_bytes_in_every_process(name: str, plain: Path, tmp_path: Path) -> None:
+def test_equal_graphs_and_rows_give_equal_bytes_in_every_process(name: str, wide: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", CALIBRATION)
-    here = quantize(plain, PRESETS[name], CALIBRATION, tmp_path / "here.onnx")
+    here = quantize(wide, PRESETS[name], CALIBRATION, tmp_path / "here.onnx")
     code = f"""
 import numpy as np
 from pathlib import Path
 from training.compress.quantize import PRESETS, quantize
 folder = Path({str(tmp_path)!r})
-quantize(Path({str(plain)!r}), PRESETS[{name!r}], np.load(folder / "rows.npy"), folder / "there.onnx")
+quantize(Path({str(wide)!r}), PRESETS[{name!r}], np.load(folder / "rows.npy"), folder / "there.onnx")
 """
     environment = {**os.environ, "PYTHONHASHSEED": "7"}  # sets are walked in another order
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env=environment)
@@ -186,10 +192,11 @@ def test_presets_say_what_they_require() -> None:
     assert {name: preset.requires for name, preset in PRESETS.items()} == {
         "portable": (),
         "vnni": ("avx512_vnni",),
+        "amx": ("amx_int8", "avx512_vnni"),
         "dynamic": (),
     }
     assert find("vnni") == replace(StaticPreset(name="vnni", reduce_range=False), requires=("avx512_vnni",))
-    with pytest.raises(UnknownPreset, match="expected one of: dynamic, portable, vnni; got 'int8'"):
+    with pytest.raises(UnknownPreset, match="expected one of: amx, dynamic, portable, vnni; got 'int8'"):
         find("int8")
 
 
