@@ -95,29 +95,38 @@ def median(values: NDArray[np.float64]) -> Metric:
 def race(contenders: Mapping[str, Contender], rounds: int, *, seed: int = 0, clock: Clock = perf_counter) -> Times:
     """Calls every contender in every round, in an order drawn anew from the seed, and notes how long each call took.
 
-    Raises ValueError for fewer than LEAST_ROUNDS rounds.
+    What a contender leaves behind, cold caches and a lower clock, fades within the time that it ran: so long the next
+    one is called before it is timed (docs/decisions/0012-compile.md). Raises ValueError for fewer than LEAST_ROUNDS
+    rounds.
     """
     if rounds < LEAST_ROUNDS:
         raise ValueError(f"expected at least {LEAST_ROUNDS} rounds, got {rounds}")
     calls = {name: _calls(seconds) for name, seconds in pace(contenders, clock).items()}
     seconds = {name: np.empty((rounds, calls[name])) for name in contenders}
     random, names = np.random.default_rng(seed), list(contenders)
+    settling = 0.0
     with _no_collection():
         for number in range(rounds):
             for place in random.permutation(len(names)):
                 name = names[place]
+                _settle(contenders[name], settling, clock)
                 seconds[name][number] = _sample(contenders[name], calls[name], clock)
+                settling = float(seconds[name][number].mean())
     return Times(seconds)
 
 
 def pace(contenders: Mapping[str, Contender], clock: Clock = perf_counter) -> dict[str, float]:
     """Seconds of the shortest of a few calls of each; warms them up as well."""
-    return {name: float(_sample(call, WARM_UP, clock).min()) for name, call in contenders.items()}
+    found = {}
+    for name, call in contenders.items():
+        _settle(call, 0.0, clock)
+        found[name] = float(_sample(call, WARM_UP, clock).min())
+    return found
 
 
 def rounds_in(seconds: float, contenders: Mapping[str, Contender], clock: Clock = perf_counter) -> int:
     """Rounds that take about so long, at least LEAST_ROUNDS."""
-    one = sum(took * (_calls(took) + 1) for took in pace(contenders, clock).values())
+    one = sum(took * (1 + 1 + _calls(took)) for took in pace(contenders, clock).values())  # called once, settled, timed
     return max(LEAST_ROUNDS, int(seconds / max(one, SAMPLE_SECONDS)))
 
 
@@ -144,8 +153,15 @@ def _calls(seconds: float) -> int:
     return max(1, ceil(SAMPLE_SECONDS / max(seconds, SAMPLE_SECONDS / 1000)))
 
 
+def _settle(call: Contender, seconds: float, clock: Clock) -> None:
+    """Calls a contender once, and on until so much time has gone by."""
+    started = clock()
+    call()
+    while clock() - started < seconds:
+        call()
+
+
 def _sample(call: Contender, calls: int, clock: Clock) -> NDArray[np.float64]:
-    call()  # not timed: the contender before has pushed this one's weights out of the caches
     seconds = np.empty(calls)
     for number in range(calls):
         started = clock()

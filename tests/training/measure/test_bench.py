@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -88,12 +89,33 @@ def test_a_round_calls_the_quick_often_and_in_an_order_of_chance() -> None:
     times = time.race({"quick": 0.00013, "slow": 0.005}, rounds=20, seed=7)
     assert times.seconds["quick"].shape == (20, 8)
     assert times.seconds["slow"].shape == (20, 1)
-    in_rounds = time.called[8:]  # before them, one call and three timed ones of each
-    first = [in_rounds[at] for at in range(0, len(in_rounds), 11)]  # 1 + 8 calls of the one, 1 + 1 of the other
-    assert set(first) == {"quick", "slow"}
+    turns = [name for name, _ in groupby(time.called[8:])]  # before them, one call and three timed ones of each
+    assert {("quick", "slow"), ("slow", "quick")} <= set(pairwise(turns))
+    assert len(turns) < 2 * 20, "who was last in a round was first in the next now and then"
     again = VirtualTime(1)
     again.race({"quick": 0.00013, "slow": 0.005}, rounds=20, seed=7)
     assert again.called == time.called
+
+
+def test_what_a_contender_leaves_behind_has_gone_before_the_next_is_timed() -> None:
+    """A machine on which all is slower by half after a call, until as much time has gone by as that call took."""
+    now = 0.0
+    slow_until: dict[str, float] = {}
+
+    def contender(name: str, cost: float) -> Callable[[], None]:
+        def call() -> None:
+            nonlocal now
+            is_slow = any(now < until for other, until in slow_until.items() if other != name)
+            now += cost * (1.5 if is_slow else 1.0)
+            slow_until[name] = now + cost
+
+        return call
+
+    costs = {"large": 0.030, "middle": 0.008, "small": 0.002}
+    contenders = {name: contender(name, cost) for name, cost in costs.items()}
+    times = race(contenders, rounds=20, clock=lambda: now)
+    assert times.ratio("large", "small").value == pytest.approx(15)
+    assert times.ratio("middle", "small").ci95 == pytest.approx((4, 4))
 
 
 def test_nothing_is_collected_in_a_race() -> None:
@@ -106,7 +128,7 @@ def test_nothing_is_collected_in_a_race() -> None:
 def test_rounds_fill_the_time_given() -> None:
     time = VirtualTime(1)
     contenders = {"a": time.contender("a", 0.01), "b": time.contender("b", 0.03)}
-    assert rounds_in(8.0, contenders, lambda: time.now) == 100  # each is called once more than it is timed
+    assert rounds_in(12.0, contenders, lambda: time.now) == 100  # each is called about twice more than it is timed
     assert rounds_in(0.0, contenders, lambda: time.now) == LEAST_ROUNDS
 
 
