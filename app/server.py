@@ -145,8 +145,8 @@ def _warn(keyring: Keyring, settings: Settings, host: str) -> None:
     if ipaddress.ip_address(host).is_loopback:
         return
     if keyring.is_open:
-        logger.warning("whoever reaches this address may ask: there is no API key")
-    elif settings.tls_certificate is None:
+        logger.warning("whoever reaches this address may ask: no API key is needed")
+    if keyring.has_keys and settings.tls_certificate is None:
         logger.warning("API keys are sent in clear: serve TLS, or let a proxy do it")
 
 

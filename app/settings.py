@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.access.keys import Keys
-from app.contract.manifest import findings
+from app.contract.manifest import WHOLE, findings
 from app.errors import InvalidInput
 
 PREFIX = "BONSAI_"
@@ -22,7 +22,9 @@ def _default_state() -> Path:
 
 
 def _variable(field: str) -> str:
-    """As it is set, and what of its value is meant."""
+    """As it is set, and what of its value is meant; of what several settings say together, nothing."""
+    if field == WHOLE:
+        return "settings"
     name, dot, part = field.partition(".")
     return f"{PREFIX}{name.upper()}{dot}{part}"
 
@@ -83,10 +85,13 @@ class Settings(BaseSettings):
                 ", ".join(unknown), expected=f"one of {', '.join(sorted(known))}", got="no setting"
             )
         try:
-            return cls(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+            settings = cls(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
         except ValidationError as error:
             found = "; ".join(f"{_variable(field)}: {text}" for field, text in findings(error))
             raise InvalidInput(found) from None
+        if settings.keys is None and f"{PREFIX}KEYS" in map(str.upper, os.environ):  # it would open every door
+            raise InvalidInput.field(f"{PREFIX}KEYS", expected="an object of keys", got="null")
+        return settings
 
     @field_validator("hosts", mode="before")
     @classmethod

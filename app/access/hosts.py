@@ -25,8 +25,8 @@ class Hosts:
         return cls(listed or (LOCAL if _is_local(bound) else (ANY,)))
 
     def check(self, host: bytes | None) -> None:
-        """Holds a Host header against the list; whoever sends none is no browser and may pass. Raises Forbidden."""
-        if host is None or self._any:
+        """Holds a Host header against the list; whoever names none is no browser and may pass. Raises Forbidden."""
+        if not host or self._any:
             return
         name = _name(host.decode("latin-1"))
         if name in self._names or _is_address(name) or (self._suffixes and name.endswith(self._suffixes)):

@@ -63,6 +63,11 @@ class Keyring:
         """Whether anybody may ask."""
         return Scope.INFER in self._anonymous.scopes
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether there is any key to ask with."""
+        return bool(self._callers)
+
     def on_change(self, listener: Callable[[], None]) -> None:
         """`listener` is called whenever a request may mean another caller than before."""
         self._listeners.append(listener)
@@ -129,7 +134,7 @@ def _caller(name: str, key: Key) -> Caller:
 def _presented(headers: Mapping[bytes, bytes]) -> str | None:
     scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
     given = key.strip() if scheme.lower() == b"bearer" else headers.get(b"x-api-key")
-    return None if given is None else given.decode("latin-1")
+    return None if given is None else given.decode(errors="surrogateescape")
 
 
 def _stamp(file: Path | None) -> tuple[int, int, int] | None:

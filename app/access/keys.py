@@ -121,4 +121,4 @@ def new() -> str:
 
 def digest_of(key: str) -> str:
     """What is kept of a key."""
-    return hashlib.sha256(key.encode()).hexdigest()
+    return hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()

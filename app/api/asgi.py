@@ -74,7 +74,8 @@ class InferenceDoor:
     async def _read_head(self, known: Known, scope: Scope, receive: Receive, send: Send) -> Head | None:
         """The head of a request whose body is wanted; None for one that has been answered, here or elsewhere."""
         method, path, query, fields = known
-        head = self.inference.read_head(method, path, dict(fields), query)
+        headers = {name: value.strip() for name, value in fields}
+        head = self.inference.read_head(method, path, headers, query)
         if head is None:
             await self._application({**scope, "headers": list(fields)}, receive, send)
             return None

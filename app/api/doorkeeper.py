@@ -24,7 +24,7 @@ _DOCS_POLICY = (
 
 class Doorkeeper:
     """An ASGI application in front of another. Without a key that is known nobody gets past it, except to PROBES; which
-    scope a door takes, its route says."""
+    scope a door takes, its route says. HEAD is answered wherever GET is (RFC 9110, section 9.1)."""
 
     def __init__(self, access: Access, application: Application, clock: Callable[[], float]) -> None:
         self._access = access
@@ -35,6 +35,8 @@ class Doorkeeper:
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
+        if scope["method"] == "HEAD":
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
         guarded = _with_policy(scope["path"], send)
         if scope["path"] not in PROBES:
             try:
@@ -47,11 +49,18 @@ class Doorkeeper:
         await self._application(scope, receive, guarded)
 
     def _admit(self, scope: Scope) -> Caller:
-        caller = self._access.identify(dict(scope["headers"]))
+        caller = self._access.identify({name: value.strip() for name, value in scope["headers"]})
         caller.check_known()
         if caller.bucket is not None:
             caller.bucket.take(self._clock())
         return caller
+
+
+def _without_body(send: Send) -> Send:
+    async def head(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return head
 
 
 def _with_policy(path: str, send: Send) -> Send:

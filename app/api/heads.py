@@ -38,7 +38,7 @@ class HeadReader:
         self.whole = False
         self.url = b""
         self.headers: list[tuple[bytes, bytes]] = []
-        """Names in lower case."""
+        """Names in lower case, values without the blanks around them."""
         self.method = b""
         self.version = b""
         """`1.0` or `1.1`."""
@@ -59,6 +59,10 @@ class HeadReader:
         rest, self.raw = self.raw[seen:], self.raw[:seen]
         return rest
 
+    def close(self) -> None:
+        """No more comes: the parser, which holds this object in its turn, lets go of it."""
+        self._parser = None
+
     def _feed(self, parser: HttpRequestParser, data: bytes) -> None:
         try:
             parser.feed_data(data)
@@ -67,7 +71,7 @@ class HeadReader:
         except HttpParserError as error:
             raise Unreadable(f"request: expected HTTP/1.1, got something else ({error})") from None
         if self.whole:
-            self._parser = None  # it holds this object in its turn
+            self.close()
             self.version = self._read_version()
 
     def _read_version(self) -> bytes:
@@ -116,7 +120,7 @@ class HeadReader:
         self.url += piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        self.headers.append((name.lower(), value.rstrip(b" \t")))  # the parser leaves those behind it
 
     def on_headers_complete(self) -> None:
         assert self._parser is not None

@@ -74,6 +74,9 @@ class HttpProtocol(HttpToolsProtocol, Connection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unread = b""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
         self.leave()
         super().connection_lost(exc)
 
@@ -174,7 +177,7 @@ class HttpProtocol(HttpToolsProtocol, Connection):
         body = body_of(reader.version, headers, self.inference.max_body_bytes)
         head = self.inference.read_head(reader.method.decode(), path, headers, query)
         if head is None:
-            self._begin_cycle(reader, url, body)
+            self._begin_cycle(reader, url, headers.get(b"host", b""), body)
             return
         self.direct, self._body = Direct.begin(head, reader, self._arrived), body
         self._begin_direct(self.direct, reader.raw, body)
@@ -190,7 +193,7 @@ class HttpProtocol(HttpToolsProtocol, Connection):
         elif direct.connection == STAY and isinstance(body, Sized) and body.left:
             self._heads.keep(raw[: -len(END_OF_HEAD)], len(raw), KnownHead(direct.head, body.left))
 
-    def _begin_cycle(self, reader: HeadReader, url: bytes, body: Body) -> None:
+    def _begin_cycle(self, reader: HeadReader, url: bytes, host: bytes, body: Body) -> None:
         """Leaves a request to uvicorn and the application."""
         if isinstance(body, Sized) and body.left > self.inference.max_body_bytes:
             raise TooLarge(self.inference.max_body_bytes)
@@ -198,8 +201,11 @@ class HttpProtocol(HttpToolsProtocol, Connection):
         self.on_message_begin()
         self.url = url
         for name, value in reader.headers:
-            self.on_header(name, value)
+            if name != b"expect" or reader.version == b"1.1":  # HTTP/1.0 knows no 100 Continue
+                self.on_header(name, host if name == b"host" else value)
         self.on_headers_complete()
+        if self.expect_100_continue:  # a client that is not told to go on may leave the body out
+            self.cycle.keep_alive &= body.whole
         self._body = body
 
     def _read_body(self, body: Body) -> bool:
@@ -283,6 +289,8 @@ class HttpProtocol(HttpToolsProtocol, Connection):
         if not still_sending or self._half_closed or self._draining:
             self.transport.close()
             return
+        if self._reader is not None:
+            self._reader.close()
         self._lingering, self._reader, self._body, self._unread = True, None, None, b""
         self._deadline = time.monotonic() + LINGER_SECONDS
         self.flow.resume_reading()

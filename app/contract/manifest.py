@@ -13,6 +13,8 @@ from app.contract.tensors import Frozen, InputSpec, OutputSpec, Signature
 from app.errors import LoadFailed, ManifestInvalid
 
 FILENAME = "manifest.json"
+WHOLE = "the document"
+"""Where a finding is about no field of it."""
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -166,7 +168,7 @@ def explain(source: str, error: ValidationError) -> str:
 def findings(error: ValidationError) -> Iterator[tuple[str, str]]:
     """Each of pydantic's findings: the field, and what is wrong with what came."""
     for finding in error.errors(include_url=False):
-        field = ".".join(str(part) for part in finding["loc"]) or "the document"
+        field = ".".join(str(part) for part in finding["loc"]) or WHOLE
         came = (
             "" if finding["type"] in ("missing", "json_invalid", "value_error") else f", got {finding['input']!r:.80}"
         )

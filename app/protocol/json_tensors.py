@@ -12,15 +12,20 @@ import msgspec
 import numpy as np
 
 from app.contract.tensors import DataType, TensorSpec
-from app.errors import InvalidInput, clip
+from app.errors import InvalidInput, TooLarge, clip
 from app.protocol import strings
 from app.protocol.messages import Array, Column, Rows
 
 T = TypeVar("T")
 
+_COMMA, _BRACKET = ord(","), ord("[")
 _FLOATS = (DataType.FP16, DataType.FP32, DataType.FP64)
 SMALL = 4096
 """Bytes of JSON up to which an input stays a list until its batch is formed."""
+MOST_ELEMENTS = 1 << 21
+MOST_LISTS = 1 << 18
+"""Of one tensor. They are read on the event loop: so many take some 0.3 s, in which nobody else is served. A body that
+is compressed to some kilobytes would hold millions."""
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes | memoryview, root: str) -> T:
@@ -54,7 +59,9 @@ def read_rows(raw: memoryview, spec: TensorSpec, field: str) -> Column:
 
 
 def read_nested(raw: memoryview, spec: TensorSpec, field: str) -> Array:
-    """A nested list of the spec's rank, rows first. Raises InvalidInput, and TooLarge where it has too many strings."""
+    """A nested list of the spec's rank, rows first. Raises InvalidInput, and TooLarge where it has too many elements or
+    lists."""
+    _check_size(raw, spec.datatype, field)
     rank = len(spec.shape)
     values = decode(_decoder(rank, _element(spec.datatype, field)), raw, field)
     array = _array(values, spec.datatype, field)
@@ -68,9 +75,10 @@ def read_nested(raw: memoryview, spec: TensorSpec, field: str) -> Array:
 
 def read_shaped(raw: msgspec.Raw, datatype: DataType, shape: tuple[int, ...], field: str) -> Array:
     """A list, flat or nested, row-major, that holds exactly `shape`. Raises InvalidInput, and TooLarge where it has too
-    many strings."""
+    many elements or lists."""
     element = _element(datatype, field)
     view = memoryview(raw)
+    _check_size(view, datatype, field)
     nested = re.match(rb"\s*\[\s*\[", view) is not None
     array = _array(decode(_decoder(len(shape) if nested else 1, element), view, field), datatype, field)
     count = 1
@@ -159,6 +167,17 @@ def _array(values: Any, datatype: DataType, field: str) -> Array:
     if datatype in _FLOATS and not np.isfinite(array).all():
         raise InvalidInput.field(field, expected=f"values that fit {datatype}", got="one out of range")
     return array
+
+
+def _check_size(raw: memoryview, datatype: DataType, field: str) -> None:
+    """Raises TooLarge. Text may be full of commas, and strings are counted once they are read."""
+    if len(raw) <= MOST_LISTS or datatype is DataType.BYTES:
+        return
+    text = np.frombuffer(raw, np.uint8)
+    elements, lists = np.count_nonzero(text == _COMMA) + 1, np.count_nonzero(text == _BRACKET)
+    if elements > MOST_ELEMENTS or lists > MOST_LISTS:
+        expected = f"at most {MOST_ELEMENTS} elements in {MOST_LISTS} lists"
+        raise TooLarge(f"{clip(field)}: expected {expected}, got {elements} in {lists}; raw tensors take more")
 
 
 def _ragged(field: str) -> InvalidInput:

@@ -135,7 +135,7 @@ def _read_named(raw: memoryview, signature: Signature) -> Inputs:
     named = json_tensors.decode(_NAMED, raw, "inputs")
     specs = {spec.name: spec for spec in signature.inputs}
     if unknown := named.keys() - specs.keys():
-        raise InvalidInput.field("inputs", expected=f"only {', '.join(specs)}", got=", ".join(sorted(unknown)))
+        raise InvalidInput.field("inputs", expected=f"only {', '.join(specs)}", got=min(unknown))
     return {name: _read(memoryview(value), specs[name], f"inputs.{name}") for name, value in named.items()}
 
 

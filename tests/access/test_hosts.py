@@ -23,7 +23,7 @@ LISTED = Hosts(["api.example.org", "*.models.example.org"])
     "host",
     [
         "api.example.org", "api.example.org:8000", "API.example.org", "api.example.org.", "a.models.example.org",
-        "127.0.0.1", "127.0.0.1:8000", "10.1.2.3", "[::1]", "[::1]:8000", "[2001:db8::1]:443", None,
+        "127.0.0.1", "127.0.0.1:8000", "10.1.2.3", "[::1]", "[::1]:8000", "[2001:db8::1]:443", None, "",
     ],
 )  # fmt: skip
 def test_names_that_are_listed_and_addresses_pass(host: str | None) -> None:
@@ -33,7 +33,7 @@ def test_names_that_are_listed_and_addresses_pass(host: str | None) -> None:
 @pytest.mark.parametrize(
     "host",
     [
-        "evil.org", "api.example.org.evil.org", "xapi.example.org", "models.example.org", "localhost", "",
+        "evil.org", "api.example.org.evil.org", "xapi.example.org", "models.example.org", "localhost",
         "127.0.0.1.evil.org", "[evil.org]", "api.example.org@evil.org", "evil.org:80:api.example.org", "é", "0x7f.1",
     ],
 )  # fmt: skip

@@ -44,6 +44,11 @@ def test_a_key_comes_in_either_header(headers: dict[bytes, bytes]) -> None:
     assert Keyring(keys(ALICE), None).find(headers).name == "alice"
 
 
+def test_a_key_may_have_any_characters() -> None:
+    for key in ("schl\u00fcssel-0123456789", "\U0001f511" * 20):
+        assert Keyring(keys(key), None).find({b"x-api-key": key.encode()}).name == "alice"
+
+
 @pytest.mark.parametrize(
     "headers",
     [

@@ -5,6 +5,7 @@ import asyncio
 import inspect
 import re
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ from app.api.http_protocol import HttpProtocol
 from app.api.status import Answer, answer_to, error_answer
 from tests.api.inbox import one_by_one
 from tests.api.transport import FakeTransport
+from tests.collector import no_collector
 from tests.http.wire import BODY, request
 
 LIMIT = 1000
@@ -167,6 +169,38 @@ def test_inference_gets_the_head_the_body_the_time_and_the_peer(connection: Conn
     assert (call.head.method, call.head.path, call.body, call.peer) == ("POST", "/predict", b"one", "10.0.0.7")
     assert call.head.headers == {b"host": b"localhost", b"x-test": b"A", b"content-length": b"3"}
     assert before <= call.received <= call.read <= time.monotonic()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX: 1\r\nbad header\r\n\r\n",
+        b"GET /livez HTTP/2.0\r\nHost: localhost\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nX: " + b"a" * heads.MAX_HEAD,
+        b"GET /livez HTTP/1.1\r\nX: a",
+    ],
+    ids=["wrong", "another version", "too large", "not whole"],
+)
+def test_a_head_that_comes_to_nothing_is_let_go_of(
+    sent: bytes, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[heads.HeadReader]] = []
+
+    class Reader(heads.HeadReader):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(http_protocol, "HeadReader", Reader)
+    with no_collector():
+        connection.receive(sent)
+        connection.protocol.connection_lost(None)
+        assert [reader() for reader in made] == [None]
+
+
+def test_blanks_around_a_value_are_no_part_of_it(connection: Connection) -> None:
+    connection.receive(request(b"one", X_Test=" \tA b \t"))
+    assert connection.calls[0].head.headers[b"x-test"] == b"A b"
 
 
 def test_a_known_head_is_not_read_again(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -529,6 +563,7 @@ LEANT_ON = {
     "client",
     "cycle",
     "connections",
+    "expect_100_continue",
     "flow",
     "logger",
     "loop",

@@ -130,7 +130,7 @@ def test_a_certificate_that_is_none_stops_the_start(models: Path, tmp_path: Path
     ("host", "keys", "warning"),
     [
         ("127.0.0.1", None, None),
-        ("0.0.0.0", None, "whoever reaches this address may ask: there is no API key"),
+        ("0.0.0.0", None, "whoever reaches this address may ask: no API key is needed"),
         ("0.0.0.0", ENVIRONMENT, "API keys are sent in clear: serve TLS, or let a proxy do it"),
     ],
 )

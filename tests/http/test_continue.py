@@ -54,6 +54,25 @@ def test_a_body_that_comes_along_need_not_be_asked_for(carrier: Carrier, connect
     assert connect(carrier).send(request(Expect="100-continue")).reply().status == 200
 
 
+@only_protocol("stock uvicorn keeps the connection, and a client that leaves the body out confuses both")
+@pytest.mark.parametrize("target", ["/livez", "/nope", "/v2/repository/models/none/load"])
+def test_where_no_body_is_asked_for_the_connection_ends_elsewhere_too(
+    target: str, carrier: Carrier, connect: Connect
+) -> None:
+    method = "POST" if target.endswith("load") else "GET"
+    head = request(b"", method=method, target=target, Expect="100-continue").removesuffix(b"\r\n")
+    head = head.replace(b"Content-Length: 0\r\n", b"") + b"Content-Length: 40\r\n\r\n"
+    assert connect(carrier).send(head).reply().headers["connection"] == "close"
+
+
+@only_protocol("stock uvicorn asks HTTP/1.0 clients too")
+def test_http_1_0_is_not_asked_for_a_body_elsewhere_either(carrier: Carrier, connect: Connect) -> None:
+    raw = request(b"{}", target="/v2/repository/index", version="HTTP/1.0", Expect="100-continue")
+    wire = connect(carrier).send(raw[:-2])
+    wire.send(raw[-2:])
+    assert wire.reply().status == 200
+
+
 @only_protocol("stock uvicorn keeps the connection, and a client that then sends its body confuses both")
 def test_after_a_refusal_the_connection_ends(carrier: Carrier, connect: Connect) -> None:
     wire = connect(carrier).send(head_of(request(Expect="100-continue", content_type="image/gif")))

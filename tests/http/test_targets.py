@@ -30,7 +30,7 @@ TARGETS = {
     "http://localhost/predict": 200,
     "http://localhost:80/predict?": 200,
     "http://localhost:80/predict?x": 400,
-    "HTTP://test/nope": 404,
+    "HTTP://LOCALHOST/nope": 404,
 }
 
 
@@ -74,15 +74,20 @@ def test_another_method_is_405(method: str, target: str, carrier: Carrier, conne
 @pytest.mark.parametrize("target", ["/livez", "/nope"])
 def test_head_has_no_body(target: str, carrier: Carrier, connect: Connect) -> None:
     wire = connect(carrier)
-    wire.send(request(b"", method="HEAD", target=target)).reply("HEAD")
+    asked = wire.send(request(b"", method="GET", target=target)).reply()
+    told = wire.send(request(b"", method="HEAD", target=target)).reply("HEAD")
+    assert (told.status, told.body) == (asked.status, b"")
+    assert told.headers["content-length"] == asked.headers["content-length"]
     assert wire.send(infer(1)).reply().status == 200
 
 
 STRANGE = {
-    "no path": ("PUT http://test HTTP/1.1", 405),
-    "no path, a query": ("PUT http://test?x HTTP/1.1", 405),
+    "no path": ("PUT http://localhost HTTP/1.1", 405),
+    "no path, a query": ("PUT http://localhost?x HTTP/1.1", 405),
     "asterisk": ("OPTIONS * HTTP/1.1", 400),
     "authority": ("CONNECT test:80 HTTP/1.1", 400),
+    "another host": ("POST http://evil.example/predict HTTP/1.1", 403),
+    "another host, elsewhere": ("GET http://evil.example/v2 HTTP/1.1", 403),
     "somebody in the authority": ("POST http://localhost@evil.example/predict HTTP/1.1", 403),
     "no target": ("GET HTTP/1.1", 400),
     "relative": ("GET predict HTTP/1.1", 400),
