@@ -102,7 +102,7 @@ def front(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
 
 def choose(candidates: Sequence[Candidate], terms: Terms) -> Choice:
     """The fastest candidate that meets all terms; of those as fast as it, as far as was measured, the most accurate,
-    and of these the smallest file.
+    of these the one that asks least of a CPU, and of these the smallest file.
 
     The fastest is the one whose speed-up is surely the highest: its interval has the highest lower end. As fast are
     those whose intervals overlap with that one. So a larger `max_drop` never leads to a slower choice: a candidate
@@ -117,7 +117,7 @@ def choose(candidates: Sequence[Candidate], terms: Terms) -> Choice:
     fastest = max(passing, key=lambda candidate: low(_speedup(candidate, terms)))
     least = low(_speedup(fastest, terms))
     equals = [candidate for candidate in passing if high(_speedup(candidate, terms)) >= least]
-    chosen = min(equals, key=lambda candidate: (-candidate.accuracy.value, candidate.bytes, candidate.name))
+    chosen = min(equals, key=lambda one: (-one.accuracy.value, len(one.requires), one.bytes, one.name))
     for candidate in passing:
         against[candidate.name] = (_why_another(candidate, chosen, candidate in equals, terms),)
     del against[chosen.name]
@@ -133,6 +133,8 @@ def _why_another(candidate: Candidate, chosen: Candidate, is_as_fast: bool, term
         return f"slower: {times(_speedup(candidate, terms))}, {chosen.name} {times(_speedup(chosen, terms))}"
     if candidate.accuracy.value < chosen.accuracy.value:
         return f"not surely faster than {chosen.name}, and less accurate"
+    if len(candidate.requires) > len(chosen.requires):
+        return f"not surely faster than {chosen.name}, as accurate, and asks more of a CPU"
     return f"not surely faster than {chosen.name}, as accurate, and not smaller"
 
 

@@ -100,7 +100,8 @@ class Workshop:
 
 def given(shop: Workshop) -> Path:
     """A net that came trained, on disk."""
-    step = Step("given", {"sha256": checkpoint.sha256(shop.subject.net)}, [checkpoint, widths])
+    config = {"sha256": checkpoint.sha256(shop.subject.net), **shop.subject.config}
+    step = Step("given", config, [checkpoint, widths, *shop.subject.sources])
     return shop.steps.take(step, lambda folder: shop.save(shop.subject.net, folder, {}))
 
 
@@ -132,8 +133,9 @@ def cleaned(shop: Workshop, source: Path) -> Path:
         }
         shop.save(clean.net, folder, facts)
 
-    config = {"calibration": subject.calibration.sha256, "validation": subject.validation.sha256}
-    return shop.steps.take(Step("lossless", config, [lossless, profile, groups, cut], [source]), make)
+    config = {"calibration": subject.calibration.sha256, "validation": subject.validation.sha256, **subject.config}
+    sources = [lossless, profile, groups, cut, *subject.sources]
+    return shop.steps.take(Step("lossless", config, sources, [source]), make)
 
 
 def narrowed(shop: Workshop, source: Path, level: float) -> Path:
@@ -267,7 +269,8 @@ def exported(shop: Workshop, source: Path) -> Path:
         "output": subject.output.model_dump(mode="json"),
         "samples": array_sha256(subject.samples, proof(shop)),
     }
-    return shop.steps.take(Step("onnx", config, [fuse, export, lossless, prepare, parity, golden], [source]), make)
+    sources = [fuse, export, lossless, prepare, parity, golden, *subject.sources]
+    return shop.steps.take(Step("onnx", config, sources, [source]), make)
 
 
 def proof(shop: Workshop) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -12,9 +13,21 @@ from training.application import Application
 from training.course import Course, Feed
 
 
+def unwrapped(thing: object) -> object:
+    """The function within a partial one."""
+    return unwrapped(thing.func) if isinstance(thing, partial) else thing
+
+
+def described(function: object) -> str:
+    """A function or class by name, with the arguments that a partial one has."""
+    inner = unwrapped(function)
+    name = getattr(inner, "__qualname__", type(inner).__qualname__)
+    return f"{name} {function.args} {function.keywords}" if isinstance(function, partial) else name
+
+
 def sources_of(*things: object) -> tuple[ModuleType, ...]:
     """The modules in whose files functions and classes are written, each once."""
-    names = dict.fromkeys(getattr(thing, "__module__", None) for thing in things)
+    names = dict.fromkeys(getattr(unwrapped(thing), "__module__", None) for thing in things)
     modules = (sys.modules[name] for name in names if name in sys.modules)
     return tuple(module for module in modules if getattr(module, "__file__", None))
 

@@ -68,10 +68,8 @@ def learnt(net: nn.Module) -> nn.Module:
     return net.eval()
 
 
-def mine() -> tuple[Subject, Plan]:
-    """What `bonsai-train compile tests.training.mynets:mine` compiles."""
-    torch.manual_seed(1)
-    course = Course(
+def course() -> Course:
+    return Course(
         loss=lambda net, inputs, targets: functional.cross_entropy(net(inputs), targets),
         optimizer=AdamW,
         peak_learning_rate=3e-3,
@@ -79,11 +77,13 @@ def mine() -> tuple[Subject, Plan]:
         epochs=6,
         seed=0,
     )
-    net = learnt(perceptron())
-    subject = subject_of(
-        net, torch.from_numpy(TRAIN.inputs[:2]), loader(), TRAIN, EVALUATION, name="mine", course=course
-    )
-    return subject, PLAN
+
+
+def mine() -> tuple[Subject, Plan]:
+    """What `bonsai-train compile tests.training.mynets:mine` compiles."""
+    torch.manual_seed(1)
+    net, example = learnt(perceptron()), torch.from_numpy(TRAIN.inputs[:2])
+    return subject_of(net, example, loader(), TRAIN, EVALUATION, name="mine", course=course()), PLAN
 
 
 def nothing() -> str:

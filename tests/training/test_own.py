@@ -5,7 +5,9 @@ import sys
 import sysconfig
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.optim import SGD
 from typer.testing import CliRunner
 
 import training
@@ -21,11 +24,21 @@ from tests.training import mynets
 from training import checkpoint, cli, decision
 from training.data.dataset import Dataset
 from training.errors import ExportRefused, SubjectRefused
+from training.forms import Bench
 from training.measure.answers import graph_answers, open_graph
-from training.own import compile, load
-from training.own_graph import application_of, read_rows
+from training.measure.gate import Gate
+from training.own import Evaluation, compile, load, subject_of
+from training.own_graph import application_of, as_given, read_rows
 from training.pareto import Candidate, Choice, Terms, choose
 from training.report import Report
+from training.steps import Steps
+from training.subject import Subject, sources_of
+
+
+def subject(net: nn.Module, evaluation: Evaluation = mynets.EVALUATION, **given: Any) -> Subject:
+    example = torch.from_numpy(mynets.TRAIN.inputs[:2])
+    course = {"course": mynets.course(), **given}
+    return subject_of(net, example, mynets.loader(), mynets.TRAIN, evaluation, name="mine", **course)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +64,85 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = mynets.rows(400, 5)
     np.savez(folder / "rows.npz", inputs=rows.inputs, targets=rows.targets)
     return folder
+
+
+@pytest.mark.parametrize(
+    ("part", "rows", "message"),
+    [
+        ("test", Dataset(mynets.TRAIN.inputs.astype(np.float64), mynets.TRAIN.targets), "got float64"),
+        ("validation", Dataset(mynets.TRAIN.inputs[:, :5], mynets.TRAIN.targets), r"got float32 \[512, 5, 16\]"),
+        ("test", Dataset(mynets.TRAIN.inputs, mynets.TRAIN.targets[:9]), "one a row, got 9"),
+        ("validation", Dataset(mynets.TRAIN.inputs[:0], mynets.TRAIN.targets[:0]), r"got float32 \[0, 6, 16\]"),
+    ],
+)
+def test_rows_that_are_not_as_the_example_are_refused_at_the_start(part: str, rows: Dataset, message: str) -> None:
+    with pytest.raises(SubjectRefused, match=f"^{part}: expected .*{message}"):
+        subject(mynets.perceptron(), replace(mynets.EVALUATION, **{part: rows}))
+
+
+class Pair(nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x.mean(1), x
+
+
+def test_a_net_of_several_answers_is_refused_by_what_it_gives() -> None:
+    with pytest.raises(SubjectRefused, match="net: expected one tensor of answers, got tuple"):
+        subject(Pair())
+
+
+class Negative(nn.MultiheadAttention):
+    """An attention of somebody's own."""
+
+    def forward(self, *args: Any, **named: Any) -> Any:
+        found, shares = super().forward(*args, **named)
+        return -3 * found, shares
+
+
+class Attending(nn.Module):
+    def __init__(self, attention: nn.Module) -> None:
+        super().__init__()
+        self.attention, self.last = attention, nn.Linear(mynets.WIDTH, mynets.CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.last(self.attention(x, x, x)[0].mean(1))
+        return logits
+
+
+def test_an_attention_that_computes_something_else_is_left_alone() -> None:
+    net = Attending(Negative(mynets.WIDTH, 4, batch_first=True)).eval()
+    x = torch.from_numpy(mynets.TRAIN.inputs[:4])
+    assert torch.equal(subject(net).net(x), net(x))
+
+
+class Padded(nn.Module):
+    """Sums over all places; PyTorch's encoder leaves those of padding zero, as long as it is whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(mynets.WIDTH, nhead=4, dim_feedforward=32, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, num_layers=1)
+        self.last = nn.Linear(mynets.WIDTH, mynets.CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mask = torch.arange(x.shape[1]) >= 3
+        logits: torch.Tensor = self.last(self.encoder(x, src_key_padding_mask=mask.expand(len(x), -1)).sum(1))
+        return logits
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_net_that_answers_otherwise_with_its_heads_apart_is_refused() -> None:
+    with pytest.raises(SubjectRefused, match=r"^net: attention, taken apart into heads: expected .* an .onnx file"):
+        subject(Padded())
+
+
+def test_a_subject_is_known_by_its_loss_and_its_optimisers_arguments() -> None:
+    def known(optimizer: Any) -> dict[str, Any]:
+        course = replace(mynets.course(), optimizer=optimizer)
+        return subject(mynets.perceptron(), course=course).config
+
+    slow, quick = (partial(SGD, momentum=momentum) for momentum in (0.5, 0.9))
+    assert known(slow) == known(partial(SGD, momentum=0.5)) != known(quick) != known(SGD)
+    assert sources_of(partial(mynets.rows, 3)) == (mynets,)
 
 
 @pytest.mark.slow
@@ -245,6 +337,41 @@ def test_a_file_that_holds_no_rows_is_refused(content: bytes | None, tmp_path: P
         read_rows(path)
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("share", [0.3, 0.99])
+def test_a_file_that_was_cut_off_is_refused(save: Any, share: float, tmp_path: Path) -> None:
+    path, rows = tmp_path / "rows.npz", mynets.rows(40, 5)
+    save(path, inputs=rows.inputs, targets=rows.targets)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(SubjectRefused, match=r"rows\.npz: expected an \.npz file, got"):
+        read_rows(path)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "reason"),
+    [
+        (np.array([{}, None]), r"expected an \.npz file, got: Object arrays cannot be loaded"),
+        (np.float32(1.0), r"expected inputs \[rows, \.\.\.\], got a single number"),
+    ],
+    ids=["objects", "a number"],
+)
+def test_inputs_that_are_no_rows_are_refused(inputs: Any, reason: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "rows.npz", inputs=inputs, targets=np.zeros(2, np.int64))
+    with pytest.raises(SubjectRefused, match=reason):
+        read_rows(tmp_path / "rows.npz")
+
+
+def test_a_byte_that_changed_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "rows.npz"
+    np.savez_compressed(path, inputs=mynets.rows(40, 5).inputs, targets=mynets.rows(40, 5).targets)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(SubjectRefused, match=r"rows\.npz: expected an \.npz file, got"):
+        read_rows(path)
+
+
 def test_a_single_array_is_no_rows(tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", np.zeros(3))
     with pytest.raises(SubjectRefused, match=r"expected an \.npz with inputs and targets, got a single array"):
@@ -267,3 +394,19 @@ def test_a_version_of_an_onnx_file_says_that_it_cannot_be_rebuilt(words: Path) -
     result = CliRunner().invoke(cli.commands, ["rebuild", str(words)])
     assert result.exit_code == 2
     assert "got one that was compiled from an .onnx file" in " ".join(result.output.replace("│", " ").split())
+
+
+def test_a_graph_is_known_by_its_weights_too_where_they_lie_in_another_file(graph: Path, tmp_path: Path) -> None:
+    path, weights = tmp_path / "words.onnx", tmp_path / "words.data"
+    model = onnx.load(graph / "words.onnx")
+    onnx.save(model, path, save_as_external_data=True, location=weights.name, size_threshold=1000)
+    bench = Bench(
+        application=application_of(path, read_rows(graph / "rows.npz"), "words"),
+        steps=Steps(tmp_path / "run", lambda _: None),
+        gate=Gate(max_drop=1),
+        race_seconds=0.1,
+    )
+    before = as_given(bench, path)
+    assert as_given(bench, path) == before
+    weights.write_bytes((np.fromfile(weights, np.float32) * -7).tobytes())
+    assert as_given(bench, path) != before

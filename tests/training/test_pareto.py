@@ -24,6 +24,7 @@ def candidate(
     speedup: tuple[float, float, float] = (1.0, 1.0, 1.0),
     size: int = 1000,
     memory_mb: float = 10.0,
+    requires: tuple[str, ...] = (),
     reasons: tuple[str, ...] = (),
 ) -> Candidate:
     """`speedup`: lower end, median, upper end, at batch 1 and 8."""
@@ -39,6 +40,7 @@ def candidate(
         bytes=size,
         memory_mb=memory_mb,
         batchable=True,
+        requires=requires,
         verdict=Verdict(reasons=reasons, drop=drop, proven=False, difference=0.0),
     )
 
@@ -138,6 +140,16 @@ def test_of_those_as_fast_the_most_accurate_then_the_smallest() -> None:
         "close": ("not surely faster than small, as accurate, and not smaller",),
         "slow": ("slower: 2.00 x [1.90, 2.10], small 2.80 x [2.60, 2.95]",),
     }
+
+
+def test_of_those_as_fast_and_as_accurate_the_one_that_asks_least_of_a_cpu() -> None:
+    tiled = candidate("amx", speedup=(1.98, 2.0, 2.02), size=900, requires=("amx_int8", "avx512_vnni"))
+    full = candidate("vnni", speedup=(1.97, 2.02, 2.05), size=900, requires=("avx512_vnni",))
+    anywhere = candidate("portable", speedup=(1.98, 2.0, 2.02))
+    choice = choose([tiled, full, anywhere], Terms(max_drop=1.0))
+    assert choice.chosen is anywhere
+    assert choice.rejected["amx"] == ("not surely faster than portable, as accurate, and asks more of a CPU",)
+    assert choose([tiled, full], Terms(max_drop=1.0)).chosen is full
 
 
 def test_the_batch_size_asked_for_decides() -> None:

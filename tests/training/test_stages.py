@@ -20,6 +20,7 @@ from training.facts import refusal
 from training.recipes.cifar10 import Cifar10Net
 from training.recipes.recipe import Recipe
 from training.stages import Workshop
+from training.steps import Step, Steps
 
 
 @pytest.fixture
@@ -31,6 +32,22 @@ def shop(quick: Recipe, split: Split, tmp_path: Path) -> Workshop:
 @pytest.fixture
 def clean(shop: Workshop) -> Path:
     return stages.cleaned(shop, stages.given(shop))
+
+
+def test_every_stage_of_a_net_is_known_by_the_code_that_the_net_is_written_in(
+    shop: Workshop, clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Step] = []
+    take = shop.steps.take
+    monkeypatch.setattr(Steps, "take", lambda _, step, make: asked.append(step) or take(step, make))
+    other = replace(shop, subject=replace(shop.subject, config={**shop.subject.config, "epochs": 77}))
+    for shop_ in (shop, other):
+        stages.exported(shop_, stages.cleaned(shop_, stages.given(shop_)))
+    assert [step.name for step in asked[:3]] == ["given", "lossless", "onnx"]
+    for step in asked:
+        assert set(shop.subject.sources) <= set(step.sources), step.name
+    for before, after in zip(asked[:2], asked[3:5], strict=True):
+        assert before.config != after.config, "a checkpoint says what the net was trained by"
 
 
 def test_a_level_below_the_floors_is_told_and_not_tried_again(shop: Workshop, clean: Path) -> None:

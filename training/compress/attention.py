@@ -153,7 +153,7 @@ def replace_attention(net: nn.Module) -> nn.Module:
     for name, module in list(copy.named_modules(remove_duplicate=False)):
         if isinstance(module, nn.TransformerEncoder):
             module.use_nested_tensor = False
-        if not isinstance(module, nn.MultiheadAttention):
+        if type(module) is not nn.MultiheadAttention:  # what derives from it may compute something else
             continue
         if module.bias_k is not None or module.add_zero_attn:
             raise RemovalRefused(f"{name or 'net'}: expected no places but the input's, got added ones")

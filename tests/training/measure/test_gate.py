@@ -128,6 +128,21 @@ def test_a_row_of_a_small_class_proves_nothing() -> None:
     assert Gate(max_drop=1.0, max_class_drop=2.0).judge(results(base), results(candidate), classes).passed
 
 
+def test_a_small_class_does_not_hide_a_large_one_that_collapses() -> None:
+    """Half of four rows are more points than 300 of 1000, and prove nothing."""
+    base, candidate = np.ones(1004, bool), np.r_[[False] * 2, [True] * 2, [False] * 300, [True] * 700]
+    classes = np.r_[[0] * 4, [1] * 1000]
+    verdict = Gate(max_drop=100, max_class_drop=10).judge(results(base), results(candidate), classes)
+    assert [reason.split(" points")[0] for reason in verdict.reasons] == ["class 1 loses 30.00"]
+    assert verdict.worst_class is not None
+    assert verdict.worst_class.label == 0
+
+
+def test_a_drop_of_just_what_is_allowed_is_allowed() -> None:
+    base, candidate = np.ones(200, bool), np.r_[[False] * 7, [True] * 193]
+    assert Gate(max_drop=3.5).judge(results(base), results(candidate)).passed
+
+
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 def test_answers_that_are_no_numbers_fail_however_right_they_score(broken: float) -> None:
     base = results(np.ones(50, bool))
