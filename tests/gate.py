@@ -40,6 +40,10 @@ class Gate:
     def limit(self, most_seconds: float, most_bytes: int) -> None:
         """Runs of a gate have no bounds."""
 
+    def close(self) -> None:
+        """A gate holds nothing; its runs have ended."""
+        assert not self._running
+
     def halt(self) -> None:
         self.halted.set()
         self.opened.set()

@@ -56,7 +56,10 @@ class Entry(msgspec.Struct, eq=False):
     """Where in the queue it waits; None where it does not."""
     parts: "Sequence[Entry]" = ()
     """The entries that it was split into."""
-    is_part: bool = False
+    parts_waiting: int = 0
+    """Of them, those in the queue."""
+    whole: "Entry | None" = None
+    """What it is a part of."""
     done: bool = False
     """Answered or cancelled: nobody waits any more."""
     batcher: "Batcher | None" = None
@@ -92,7 +95,7 @@ class Entry(msgspec.Struct, eq=False):
                 level=self.level,
                 client=self.client,
                 length=self.length,
-                is_part=True,
+                whole=self,
             )
             for index, start in enumerate(starts)
         ]
@@ -141,7 +144,7 @@ class _Join:
         self._end(error)
 
     def _end(self, outcome: Outcome) -> None:
-        self._whole.parts = ()  # breaks a cycle: inputs and outputs are freed at once, not when Python looks for some
+        disband(self._whole)
         self._answers.clear()
         self._answer(self._whole, outcome)
 
@@ -222,11 +225,28 @@ def check_rows(outputs: Tensors, rows: int) -> None:
             raise ExecutionFailed(f"output '{name}' has other rows than the batch of {rows}")
 
 
+def failure(error: BaseException) -> BonsaiError:
+    """What a request is told of what its run raised."""
+    if isinstance(error, BonsaiError):
+        return error
+    failed = ExecutionFailed("the model failed on this input")
+    failed.__cause__ = error
+    return failed
+
+
 def let_go(entry: Entry) -> None:
     """Nobody waits for the entry any more. What is left of it in heaps holds neither its rows nor its request."""
     entry.done = True
     entry.inputs = NOTHING
     entry.reply = _unheard
+
+
+def disband(whole: Entry) -> None:
+    """Nobody waits for the parts of a split entry any more. Breaks cycles: what they took in and answered is freed at
+    once, not when Python looks for some."""
+    for part in whole.parts:
+        let_go(part)
+    whole.parts = ()
 
 
 def _unheard(_: Outcome) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from app.batching.admission import Admission
-from app.batching.batch import NOTHING, STAGES, Batch, Entry, Outcome, let_go, tell
+from app.batching.batch import NOTHING, STAGES, Batch, Entry, Outcome, disband, failure, let_go, tell
 from app.batching.deadlines import Deadlines
 from app.batching.delay import Delay
 from app.batching.padding import Bucket
@@ -19,7 +19,7 @@ from app.batching.room import Room, most_rows
 from app.batching.runs import Executor, Result, Runs, Scheduler
 from app.batching.waiting import Waiting
 from app.contract.deployment import Limits
-from app.errors import BonsaiError, DeadlineExceeded, ExecutionFailed, Overloaded
+from app.errors import DeadlineExceeded, Overloaded
 from app.protocol.messages import Outputs, Share
 from app.telemetry.load import Load
 from app.telemetry.metrics import ModelMetrics
@@ -68,6 +68,11 @@ class DynamicBatcher:
         self._delay.reset()
         if not self.idle:
             self._turns.ask(self._waiting.entries)
+
+    def close(self) -> None:
+        """Nothing comes any more: no timer is left to hold it."""
+        self._deadlines.stop()
+        self._delay.reset()
 
     def submit(self, entry: Entry) -> None:
         """Queues an entry. Raises TooLarge or Overloaded; afterwards the entry is answered exactly once."""
@@ -175,8 +180,7 @@ class DynamicBatcher:
         now = self._clock()
         if self._retries and (half := self._retries.take(now)) is not None:
             return half
-        free = self._instances.count - self._slots
-        room = Room(self._runs.costs, self._limits, self._waiting.rows, free, now)
+        room = Room(self._runs.costs, self._limits, self._waiting.rows, self._instances.count - self._slots, now)
         while self._has_work():
             if entries := self._waiting.take_fresh(room) or self._take(room, now):
                 batch = self._batch(entries)
@@ -203,7 +207,7 @@ class DynamicBatcher:
     def _take(self, room: Room, now: float) -> list[Entry]:
         """The entries of the next batch; none where what there was has to be answered otherwise."""
         # What waits alone is run if there is any time: only runs show that they have become quicker.
-        is_past = self._runs.is_too_late if self._waiting.entries > 1 else Entry.is_expired
+        is_past = self._runs.is_too_late if self._waiting.requests > 1 else Entry.is_expired
         entries, expired = self._waiting.take(room, now, lambda entry: is_past(entry, now))
         for entry in expired:
             self._expire(entry)
@@ -261,11 +265,7 @@ class DynamicBatcher:
         if len(batch.entries) > 1:
             self._retries.add(batch)
             return
-        if not isinstance(error, BonsaiError):
-            failure = ExecutionFailed("the model failed on this input")
-            failure.__cause__ = error
-            error = failure
-        self._reply(batch.entries[0], error)
+        self._reply(batch.entries[0], failure(error))
 
     def _expire(self, entry: Entry) -> None:
         if not entry.done:
@@ -279,7 +279,7 @@ class DynamicBatcher:
         entry.inputs = NOTHING
         if entry.parts:
             stages = [self._withdraw(part) for part in entry.parts if not part.done]
-            entry.parts = ()  # breaks a cycle, as an answer does
+            disband(entry)  # withdrawn parts stay in heaps and in runs, with what others have answered
             return max(stages, key=STAGES.index, default="queue")
         if self._waiting.remove(entry):
             return "queue"
@@ -294,6 +294,6 @@ class DynamicBatcher:
             self._tell(entry, outcome)
 
     def _tell(self, entry: Entry, outcome: Outcome) -> None:
-        if not entry.is_part:
+        if entry.whole is None:
             self._in_flight -= 1
         tell(entry, outcome)

@@ -30,6 +30,11 @@ class Deadlines:
             self._most = max(FEW, 2 * len(self._heap))
         self._arm()
 
+    def stop(self) -> None:
+        """Nothing is watched any more: no timer is left."""
+        self._heap.clear()
+        self._alarm.stop()
+
     def _arm(self) -> None:
         """Sets the timer to the earliest deadline, unless it rings before that anyway."""
         heap = self._heap

@@ -4,9 +4,10 @@ import heapq
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 
 from app.batching.batch import Entry, Place
+from app.batching.client import Client
 from app.protocol.messages import PRIORITIES
 
 PATIENCE_SECONDS = 60.0
@@ -14,91 +15,11 @@ PATIENCE_SECONDS = 60.0
 LIFT_SECONDS = 1.0
 """A request that has waited this long goes up one level: a stream of higher priority must not starve it either."""
 MOST_DEAD = 64
-SLOTS_A_SECOND = 16
-"""How finely a client's rows are counted by when they are due."""
 
 Room = Callable[[Hashable, float], int]
 """The rows that a batch of this key may have, the earliest of its deadlines given (infinity where there is none)."""
 IsPast = Callable[[Entry], bool]
 """Whether an entry's answer would come too late, or its deadline has passed."""
-
-
-class _Client:
-    """One client's entries of one level, in a lane for every key, so that no shape cuts or blocks another's batch.
-
-    The place of an entry that has left stays in its heap until it comes to the front.
-    """
-
-    __slots__ = ("_due", "_front_of", "_fronts", "lanes", "rows")
-
-    def __init__(self) -> None:
-        self.rows = 0
-        self._due: dict[int, int] = {}
-        """Rows by when they are due."""
-        self.lanes: dict[Hashable, list[Place]] = {}
-        self._fronts: list[tuple[float, int, Hashable]] = []
-        """A heap of the lanes' first places; one that is no longer first is put right when it comes to the front."""
-        self._front_of: dict[Hashable, int] = {}
-        """The arrival that stands in the heap for a lane."""
-
-    def put(self, place: Place) -> None:
-        due, arrival, entry = place
-        lane = self.lanes.get(entry.lane)
-        if lane is None:
-            lane = self.lanes[entry.lane] = []
-        heapq.heappush(lane, place)
-        if lane[0] is place:
-            self._front_of[entry.lane] = arrival
-            heapq.heappush(self._fronts, (due, arrival, entry.lane))
-
-    def count(self, due: float, rows: int) -> None:
-        """So many rows more, or less, are due then."""
-        slot = int(due * SLOTS_A_SECOND)
-        left = self._due.pop(slot, 0) + rows
-        if left:
-            self._due[slot] = left
-        self.rows += rows
-
-    def rows_until(self, due: float) -> int:
-        """Rows that are due until then, and some that are due a little later."""
-        last = int(due * SLOTS_A_SECOND)
-        return sum([rows for slot, rows in self._due.items() if slot <= last])
-
-    def first(self, lane: Hashable) -> Entry | None:
-        """The first entry of a lane that still waits."""
-        places = self.lanes.get(lane)
-        while places:
-            entry = places[0][2]
-            if entry.place is places[0]:
-                return entry
-            heapq.heappop(places)
-        self.lanes.pop(lane, None)
-        self._front_of.pop(lane, None)
-        return None
-
-    def most_urgent(self) -> Entry:
-        """The first entry of all lanes; one waits, or the client would have left."""
-        while True:
-            _, arrival, lane = self._fronts[0]
-            entry = self.first(lane)
-            if entry is not None and entry.arrival == arrival:
-                return entry
-            heapq.heappop(self._fronts)
-            if entry is not None and self._front_of[lane] != entry.arrival:
-                self._front_of[lane] = entry.arrival
-                heapq.heappush(self._fronts, (self.lanes[lane][0][0], entry.arrival, lane))
-
-    def waiting(self) -> Iterator[Entry]:
-        return (place[2] for lane in self.lanes.values() for place in lane if place[2].place is place)
-
-    def bury(self) -> None:
-        """Forgets the places of entries that have left."""
-        waiting = [place for lane in self.lanes.values() for place in lane if place[2].place is place]
-        self.lanes.clear()
-        self._fronts.clear()
-        self._front_of.clear()
-        for place in waiting:
-            self.put(place)
 
 
 class _Level:
@@ -108,22 +29,22 @@ class _Level:
 
     def __init__(self) -> None:
         self.rows = 0
-        self.clients: dict[Hashable, _Client] = {}
+        self.clients: dict[Hashable, Client] = {}
 
     def put(self, place: Place) -> None:
         entry = place[2]
         client = self.clients.get(entry.client)
         if client is None:
-            client = self.clients[entry.client] = _Client()
+            client = self.clients[entry.client] = Client()
         client.put(place)
-        client.count(place[0], entry.rows)
+        client.count(place, 1)
         self.rows += entry.rows
 
     def leave(self, place: Place) -> None:
-        due, _, entry = place
+        entry = place[2]
         self.rows -= entry.rows
         client = self.clients[entry.client]
-        client.count(due, -entry.rows)
+        client.count(place, -1)
         if not client.rows:
             del self.clients[entry.client]
 
@@ -151,7 +72,7 @@ class Queue:
     def put(self, entry: Entry, now: float) -> None:
         entry.arrival = next(self._arrivals)
         entry.lane = entry.key if entry.key is not None else ("alone", entry.arrival)
-        self._seat(entry, now)
+        self._seat(entry, _due(entry, now), now)
 
     def take(self, room: Room, now: float, is_past: IsPast) -> tuple[list[Entry], list[Entry]]:
         """Entries of one key for the next batch, and those met on the way that are past being run.
@@ -171,14 +92,19 @@ class Queue:
             self._bury()
 
     def ahead(self, entry: Entry, now: float) -> int:
-        """Rows that would go before `entry` if it came now, at most: what waits at higher levels, and at its own level
-        what its own client has that is more urgent, and what others have or, if that is less, what their turns take
-        until its own client's turn has come for it."""
+        """Rows that would go before `entry` if it came now, at most, where all that waits has its key and no deadline
+        cuts a run: what waits at higher levels, and at its own level what its own client has that is more urgent, and
+        what others have or, if that is less, what their turns take until its own client's turn has come for it. What
+        fills up the runs of higher levels is left out."""
         higher = sum(self._levels[level].rows for level in range(PRIORITIES.start, entry.level))
         level = self._levels[entry.level]
         client = level.clients.get(entry.client)
-        own, urgent = (0, 0) if client is None else (client.rows, client.rows_until(_due(entry, now)))
-        return higher + min(level.rows - own + urgent, (urgent + entry.rows) * max(1, len(level.clients)))
+        own, (urgent, entries) = (0, (0, 0)) if client is None else (client.rows, client.until(_due(entry, now)))
+        others = [other for other in level.clients.values() if other is not client]
+        turns = sum([other.most_in(entries + 1) for other in others])
+        # A run without room for a client's entry is filled up by others: with less rows than it, at each one's turn.
+        filling = len(others) * (urgent + entry.rows - entries - 1)
+        return higher + urgent + min(level.rows - own, turns + filling)
 
     def displaced_by(self, entry: Entry, bound: int) -> list[Entry]:
         """The newest entries of the client that holds the most, whose leaving makes room for `entry` within `bound`.
@@ -205,8 +131,8 @@ class Queue:
                 missing -= newest.rows
         return displaced if missing <= 0 else []
 
-    def _seat(self, entry: Entry, now: float) -> None:
-        place = entry.place = (_due(entry, now), entry.arrival, entry)
+    def _seat(self, entry: Entry, due: float, now: float) -> None:
+        place = entry.place = (due, entry.arrival, entry)
         self._levels[entry.level].put(place)
         self.rows += entry.rows
         self.entries += 1
@@ -283,7 +209,7 @@ class Queue:
             if entry.place is place:
                 self._leave(entry)
                 entry.level -= 1
-                self._seat(entry, now)
+                self._seat(entry, place[0], now)  # as urgent as when it began to wait
 
     def _bury(self) -> None:
         """Forgets the places of entries that have left, which would pile up where clients hang up behind a long run."""

@@ -16,6 +16,8 @@ class Waiting:
         self.rows = 0
         self.entries = 0
         self.queue = Queue()
+        self._siblings = 0
+        """Parts of a split request beside the first of them that waits, of all such requests."""
         self._clock = clock
         self._fresh: list[Entry] = []
         """Entries of one key. While there are any, the queue is empty."""
@@ -26,6 +28,11 @@ class Waiting:
     def key(self) -> Hashable:
         """Of what has arrived in this turn; None where it has been given places."""
         return self._fresh[0].key if self._fresh else None
+
+    @property
+    def requests(self) -> int:
+        """Entries, but the parts of a split request count as the one that they are."""
+        return self.entries - self._siblings
 
     def add(self, entry: Entry, *, is_free: bool) -> None:
         """`is_free`: an instance is."""
@@ -50,8 +57,11 @@ class Waiting:
     ) -> None:
         """An entry of more rows than a batch may have, answered with at most `most_bytes`; `answer` and `withdraw` are
         called for its parts."""
-        for part in entry.split(most, most_bytes, answer, withdraw):
+        parts = entry.split(most, most_bytes, answer, withdraw)
+        for part in parts:
             self.add(part, is_free=False)
+        entry.parts_waiting = len(parts)
+        self._siblings += len(parts) - 1
 
     def pour(self) -> None:
         """Gives every entry a place in the queue."""
@@ -72,6 +82,9 @@ class Waiting:
         self.pour()
         taken = self.queue.take(room.rows, now, is_past)
         self.rows, self.entries = self.queue.rows, self.queue.entries
+        if self._siblings:
+            for entry in (*taken[0], *taken[1]):
+                self._part(entry)
         return taken
 
     def remove(self, entry: Entry) -> bool:
@@ -84,7 +97,14 @@ class Waiting:
             return False
         self.rows -= entry.rows
         self.entries -= 1
+        self._part(entry)
         return True
+
+    def _part(self, entry: Entry) -> None:
+        """Counts an entry that has left, where it is a part."""
+        if entry.whole is not None:
+            entry.whole.parts_waiting -= 1
+            self._siblings -= entry.whole.parts_waiting > 0
 
     def _empty(self) -> list[Entry]:
         fresh, self._fresh, self._earliest = self._fresh, [], math.inf

@@ -52,6 +52,11 @@ class Deployment(Frozen):
     """Version that a request without one gets; by default the highest that is ready."""
     limits: Limits = Limits()
 
+    def reloads(self, before: "Deployment") -> bool:
+        """Whether a model that was loaded by `before` has to be loaded again."""
+        live = {"limits": Limits(), "default_version": None, "instances": None}
+        return before.model_copy(update=live) != self.model_copy(update=live)
+
 
 class Deployments(Frozen):
     """The whole file. A model without a table of its own is run as `defaults` says."""
@@ -61,6 +66,11 @@ class Deployments(Frozen):
     """Model of a /predict request that names none, where several are loaded."""
     defaults: Deployment = Deployment()
     models: dict[Annotated[str, Field(pattern=NAME_PATTERN)], Deployment] = {}
+
+    @property
+    def is_blank(self) -> bool:
+        """Nothing is said: there is no file, or there is nothing in it, as for a moment while it is written anew."""
+        return not self.model_fields_set
 
     def of(self, name: str) -> Deployment:
         return self.models.get(name, self.defaults)

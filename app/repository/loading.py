@@ -1,6 +1,6 @@
 """Loading: a version's graph is opened, proven on this host, and measured."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,11 +12,11 @@ from app.errors import ExecutionFailed, LoadFailed, clip
 from app.protocol.messages import Tensors
 from app.repository.padded import prove_padding
 from app.repository.store import BARE_GRAPH, VersionFolder
-from app.runtime import cpu, invariance, profile
+from app.runtime import cpu, guard, invariance, profile
 from app.runtime.bound import EVERY_SIZE, BoundSession, row_buckets
 from app.runtime.golden import Golden
 from app.runtime.graph_cache import GraphCache
-from app.runtime.guard import Graph
+from app.runtime.guard import Graph, Stamp
 from app.runtime.profile import Batch, Profile
 from app.runtime.providers import CUDA, Placement
 from app.runtime.session import Session
@@ -76,7 +76,8 @@ def load(folder: VersionFolder, deployment: Deployment, cache: GraphCache) -> Lo
 
     batches = _batches(proven, deployment.limits.max_batch_rows)
     bound = _bind(proven, batches)
-    name = f"{cpu.budget()}-{deployment.limits.max_batch_rows}.profile.json"
+    rows = f"{deployment.limits.max_batch_rows}-rows" if proven.batchable else "unbatched"
+    name = f"{cpu.budget()}-{rows}.profile.json"
     chosen = _choose(deployment, to_measure, bound, batches, cache.beside(graph, placement, name))
     proven = replace(proven, batchable=proven.batchable and bool(chosen.costs))
     if chosen.threads != threads:
@@ -164,12 +165,14 @@ def _choose(
 def _load_manifested(folder: VersionFolder, open_session: OpenGraph) -> Proven:
     manifest = Manifest.read(folder.path)
     _check_place(manifest, folder)
+    since = guard.stamps(folder.path / name for name in manifest.files)  # before they are read for their digests
     manifest.verify(folder.path)
     golden = Golden.read(folder.path / manifest.golden, manifest.signature)
     refusals = []
     for variant in manifest.variants:
         try:
-            return _prove(variant, manifest, folder.path, golden, open_session)
+            graph = _open(variant, manifest, folder.path, since)
+            return _prove(variant, manifest, graph, golden, open_session)
         except (LoadFailed, ExecutionFailed) as error:
             refusals.append(f"{variant.file}: {error}")
     raise LoadFailed("no variant can be served here: " + "; ".join(refusals))
@@ -183,13 +186,17 @@ def _check_place(manifest: Manifest, folder: VersionFolder) -> None:
         )
 
 
-def _prove(variant: Variant, manifest: Manifest, folder: Path, golden: Golden, open_session: OpenGraph) -> Proven:
+def _open(variant: Variant, manifest: Manifest, folder: Path, since: Mapping[Path, Stamp]) -> Graph:
     if missing := sorted(set(variant.requires) - cpu.flags()):
         raise LoadFailed(f"this CPU has no {', '.join(missing)}")
-    graph = Graph.open(folder / variant.file, manifest.files[variant.file].sha256)
+    graph = Graph.open(folder / variant.file, manifest.files[variant.file].sha256, since)
     for name in sorted(external.location for external in graph.facts.external):
         if name not in manifest.files:
             raise LoadFailed(f"manifest.json files: expected an entry for {clip(name)}, which holds weights, got none")
+    return graph
+
+
+def _prove(variant: Variant, manifest: Manifest, graph: Graph, golden: Golden, open_session: OpenGraph) -> Proven:
     session = open_session(graph)
     _check_signature(manifest.signature, session.signature)
     golden.replay(session, variant.tolerance)

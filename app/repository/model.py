@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from app.batching.padding import Bucket, bucket_length
 from app.batching.runs import Runs
 from app.contract.deployment import Deployment, Limits
 from app.contract.tensors import TensorSpec
+from app.errors import NotReady
 from app.protocol.messages import Halt, InferRequest, Inputs, ServedModel, Tensors
 from app.repository.loading import Loaded, bind_every_size, takes_any_size
 from app.repository.store import VersionFolder
@@ -95,11 +96,12 @@ class Model:
         if self._bound is not None:
             self._bound.limit(most_bytes)
         is_open = self._runs_on_the_loop and self._one_key
-        self._enter = self._express.submit if is_open else self._batcher.submit
+        self._enter: Callable[[Entry], None] = self._express.submit if is_open else self._batcher.submit
         self.express = self._express if is_open and limits.slo_ms is None else None
 
     def submit(self, request: InferRequest, inputs: Inputs, rows: int, deadline: float | None, reply: Reply) -> Entry:
-        """Queues validated inputs; `reply` gets the outputs or the error. Raises Overloaded or TooLarge."""
+        """Queues validated inputs; `reply` gets the outputs or the error. Raises Overloaded or TooLarge; NotReady after
+        `close`."""
         entry = Entry(inputs, rows, (), reply, request.timings, deadline, request.priority, request.client)
         if not self._one_key:
             entry.key = self._key(entry)
@@ -107,10 +109,19 @@ class Model:
         return entry
 
     async def close(self) -> None:
-        """Answers what was submitted, then ends the threads."""
+        """Answers what was submitted, then ends the threads and lets go of all that is large. The model itself is part
+        of a cycle, and the garbage collector is spared."""
         while not self._express.idle:  # noqa: ASYNC110 - the batcher knows no event loop to hang an Event on
             await asyncio.sleep(DRAIN_POLL_SECONDS)
+        self._enter = _refuse
+        self.express = None
+        self.sample = None
         self._instances.close()
+        self._batcher.close()
+        for session in self._sessions:
+            session.close()
+        if self._bound is not None:
+            self._bound.close()
         self._metrics.forget()
 
     def _is_inline(self, deployment: Deployment) -> bool:
@@ -136,6 +147,10 @@ class Model:
             return dims
         entry.length = length
         return Bucket(bucket_length(length), tuple(shape[1:] for shape in dims))
+
+
+def _refuse(_: Entry) -> None:
+    raise NotReady("the model has been unloaded")
 
 
 def _has_one_shape(specs: Iterable[TensorSpec]) -> bool:

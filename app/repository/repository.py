@@ -7,17 +7,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from app.contract.deployment import Deployment, Deployments, Limits
+from app.contract.deployment import Deployment, Deployments
 from app.errors import BonsaiError, InvalidInput, LoadFailed, ManifestInvalid, NotFound, NotReady, clip
 from app.repository.loading import load
 from app.repository.model import Model
-from app.repository.store import Fingerprint, Key, ModelStore, VersionFolder
+from app.repository.store import Fingerprint, Key, Listing, ModelStore, VersionFolder, version_number
 from app.runtime.graph_cache import GraphCache
 from app.telemetry.metrics import Metrics
 
 logger = logging.getLogger("bonsai.repository")
-
-LARGEST_VERSION = 2**63 - 1
 
 
 class State(StrEnum):
@@ -51,6 +49,7 @@ class Repository:
         """Set once the first pass over the store has ended."""
         self._deployments = read_deployments()
         self._read_deployments = read_deployments
+        self._was_blank = self._deployments.is_blank
         self._store = store
         self._cache = cache
         self._metrics = metrics
@@ -80,9 +79,9 @@ class Repository:
         versions = self.versions(name)
         if version is None:
             return self._default_version(name, versions)
-        number = _number(version)
+        number = version_number(version)
         if number not in versions:
-            raise NotFound(f"model '{name}' has no version {number}; it has {_listed(versions)}")
+            raise NotFound(f"model '{name}' has no version {number}; it has {', '.join(map(str, sorted(versions)))}")
         return _ready(name, number, versions[number])
 
     def versions(self, name: str) -> dict[int, Slot]:
@@ -116,8 +115,8 @@ class Repository:
             for slot in self._slots.get(name, {}).values():
                 if slot.model is None:
                     slot.state, slot.reason = State.LOADING, ""
-            moving = await self._follow()
-        if name in {found for found, _ in moving}:
+            listing = await self._follow()
+        if listing.may_change(name):
             raise NotReady(f"model '{clip(name, 128)}' has changed just now; it is loaded once it stands still")
         failed = {number: slot for number, slot in self.versions(name).items() if slot.state is State.FAILED}
         if failed:
@@ -134,12 +133,14 @@ class Repository:
                 self._retire(slot.model)
         logger.info("model unloaded on request", extra={"fields": {"model": name}})
 
-    async def _follow(self) -> set[Key]:
-        """Makes the versions be those of the store. Returns those that may still be changing."""
+    async def _follow(self) -> Listing:
+        """Makes the versions be those of the store. Returns what is there."""
         listing = await asyncio.to_thread(self._store.list)
         self._report(listing.problems + self._follow_deployments())
-        for key in [key for key, _ in self._each() if key not in listing.versions and key not in listing.moving]:
+        for key in [key for key, _ in self._each() if not listing.may_have(key)]:
             self._unload(key)
+        for key, reason in listing.refused.items():
+            self._refuse(key, reason)
         due = {key: folder for key, folder in listing.versions.items() if self._is_due(key, folder)}
         for (name, version), folder in due.items():
             state = State.UNLOADED if name in self._unloaded else State.LOADING
@@ -150,7 +151,7 @@ class Repository:
             if key[0] not in self._unloaded:
                 await self._load(key, folder)
         self.settled.set()
-        return listing.moving
+        return listing
 
     async def close(self) -> None:
         """Unloads everything; what was submitted is answered first."""
@@ -160,15 +161,24 @@ class Repository:
             await asyncio.wait(self._closing)
 
     def _follow_deployments(self) -> list[str]:
-        """Reads deployments.toml again; a broken one changes nothing and is a problem to report."""
+        """Reads deployments.toml again. A broken one changes nothing, a blank one only where the look before found the
+        same. Returns the problems to report."""
+        was_blank, self._was_blank = self._was_blank, False
         try:
-            self._deployments = self._read_deployments()
+            read = self._read_deployments()
         except ManifestInvalid as error:
             return [f"{error}; the last good one stays in force"]
-        for (name, _), slot in self._each():
-            if slot.model is not None:
-                slot.model.apply(self._deployments.of(name))
-        return []
+        self._was_blank = read.is_blank
+        if was_blank or not read.is_blank:
+            self._deployments = read
+        problems = []
+        for (name, version), slot in self._each():
+            try:
+                if slot.model is not None:
+                    slot.model.apply(self._deployments.of(name))
+            except Exception as error:  # noqa: BLE001 - boundary: one model that cannot change must not stop the others
+                problems.append(f"{name} version {version}: its deployment cannot be applied: {error}")
+        return problems
 
     def _is_due(self, key: Key, folder: VersionFolder) -> bool:
         slot = self._slots.get(key[0], {}).get(key[1])
@@ -176,19 +186,27 @@ class Repository:
             slot is None
             or slot.state is State.LOADING  # a pass before this one did not come to it
             or slot.fingerprint != folder.fingerprint
-            or _needs_reload(slot.deployment, self._deployments.of(key[0]))
+            or self._deployments.of(key[0]).reloads(slot.deployment)
         )
 
     async def _load(self, key: Key, folder: VersionFolder) -> None:
         """Loads a version; one that was there before answers until the new one can."""
+        self._replace(key, await self._attempt(folder, self._deployments.of(key[0])))
+
+    def _refuse(self, key: Key, reason: str) -> None:
+        """A version that must not be loaded as it lies there has failed. Why is in the problems, which are logged."""
+        slot = self._slots.get(key[0], {}).get(key[1])
+        if key[0] not in self._unloaded and (slot is None or slot.reason != reason):
+            self._replace(key, Slot((), self._deployments.of(key[0]), State.FAILED, reason))
+
+    def _replace(self, key: Key, slot: Slot) -> None:
         name, version = key
-        deployment = self._deployments.of(name)
-        before = self._slots[name][version]
-        slot = await self._attempt(folder, deployment)
+        before = self._slots.setdefault(name, {}).get(version)
         self._slots[name][version] = slot
         self._metrics.loads.labels(name, str(version), slot.state).inc()
-        self._show(before.model, slot.model)
-        self._retire(before.model)
+        model = None if before is None else before.model
+        self._show(model, slot.model)
+        self._retire(model)
 
     async def _attempt(self, folder: VersionFolder, deployment: Deployment) -> Slot:
         started = time.monotonic()
@@ -276,22 +294,3 @@ def _ready(name: str, version: int, slot: Slot) -> Model:
     if slot.model is None:
         raise NotReady(f"model '{name}' version {version} is not ready: {slot.reason or slot.state}")
     return slot.model
-
-
-def _number(version: str) -> int:
-    """A version's number. Raises NotFound for what is no number, InvalidInput for one that no version can have."""
-    if not (version.isascii() and version.isdigit()):
-        raise NotFound(f"no version '{clip(version, 64)}': expected an integer")
-    if len(version) > len(str(LARGEST_VERSION)) or int(version) > LARGEST_VERSION:
-        raise InvalidInput.field("version", expected=f"at most {LARGEST_VERSION}", got=version[:64])
-    return int(version)
-
-
-def _listed(versions: dict[int, Slot]) -> str:
-    return ", ".join(map(str, sorted(versions)))
-
-
-def _needs_reload(before: Deployment, now: Deployment) -> bool:
-    """Limits, instances and the default version apply live; everything else shapes the session."""
-    live = {"limits": Limits(), "default_version": None, "instances": None}
-    return before.model_copy(update=live) != now.model_copy(update=live)

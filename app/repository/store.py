@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Protocol
 
 from app.contract import manifest
-from app.errors import LoadFailed
+from app.errors import InvalidInput, LoadFailed, NotFound, clip
 
 BARE_GRAPH = "model.onnx"
 _NAME = re.compile(manifest.NAME_PATTERN)
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
+LARGEST_VERSION = 2**63 - 1
 
 Key = tuple[str, int]
 """Model name and version."""
-Fingerprint = tuple[tuple[str, int, int, int], ...]
+FileStamp = tuple[str, int, int, tuple[int, int]]
+"""A file's name, size and times of change: mtime, which a copy may keep, then the inode with ctime, which none can."""
+Fingerprint = tuple[FileStamp, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +43,23 @@ class VersionFolder:
 
 @dataclass(slots=True)
 class Listing:
-    """One look at a store: its versions, those that may still be changing, and what lies there that is none, each
-    with the reason."""
+    """One look at a store: its versions, those that may still be changing, those that must not be loaded, each with
+    the reason, and what lies there that is none."""
 
     versions: dict[Key, VersionFolder] = field(default_factory=dict)
     moving: set[Key] = field(default_factory=set)
+    unread: set[str] = field(default_factory=set)
+    """Models whose folder cannot be read just now: which versions they have is not known."""
+    refused: dict[Key, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+
+    def may_have(self, key: Key) -> bool:
+        """Whether a version is there, or may be."""
+        return key in self.versions or key in self.moving or key in self.refused or key[0] in self.unread
+
+    def may_change(self, name: str) -> bool:
+        """Whether a model may still be changing."""
+        return name in self.unread or any(name == model for model, _ in self.moving)
 
 
 class ModelStore(Protocol):
@@ -93,6 +107,16 @@ class FolderStore:
         )
 
 
+def version_number(version: str) -> int:
+    """The number that a request names. Raises NotFound for what is none, InvalidInput for one that no version can
+    have."""
+    if not (version.isascii() and version.isdigit()):
+        raise NotFound(f"no version '{clip(version, 64)}': expected an integer")
+    if len(version) > len(str(LARGEST_VERSION)) or int(version) > LARGEST_VERSION:
+        raise InvalidInput.field("version", expected=f"at most {LARGEST_VERSION}", got=version[:64])
+    return int(version)
+
+
 def versions(model: Path, found: Listing) -> Iterator[VersionFolder]:
     """The versions in a model's folder; `found` gets what lies there and is none, or cannot be read just now."""
     problems = found.problems
@@ -100,6 +124,7 @@ def versions(model: Path, found: Listing) -> Iterator[VersionFolder]:
         folders = list(_folders(model))
         is_bare = (model / BARE_GRAPH).is_symlink() or (model / BARE_GRAPH).exists()
     except OSError as error:
+        found.unread.add(model.name)
         problems.append(f"{model.name}: {error.strerror}")
         return
     for folder in folders:
@@ -121,6 +146,7 @@ def _version(label: str, path: Path, name: str, version: int, found: Listing) ->
     try:
         folder = read_folder(path, name, version)
     except LoadFailed as error:
+        found.refused[name, version] = str(error)
         problems.append(f"{label}: {error}")
     except OSError as error:  # files come or go at this moment
         found.moving.add((name, version))
@@ -142,14 +168,14 @@ def read_folder(path: Path, name: str, version: int) -> VersionFolder | None:
     return VersionFolder(name, version, path, tuple(_stamps(path, path)))
 
 
-def _stamps(folder: Path, root: Path) -> Iterator[tuple[str, int, int, int]]:
+def _stamps(folder: Path, root: Path) -> Iterator[FileStamp]:
     """Every file by its name below `root`, with what changes whenever it is written: weights may lie in subfolders."""
     for child in sorted(folder.iterdir()):
         if child.is_symlink():
             raise LoadFailed(f"{child.name}: expected a plain file, got a link")
         if child.is_file():
             stat = child.stat()
-            yield child.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns, stat.st_ino
+            yield child.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns, (stat.st_ino, stat.st_ctime_ns)
         elif child.is_dir() and not child.name.startswith(".") and not VERSION.fullmatch(child.name):
             yield from _stamps(child, root)
 

@@ -63,6 +63,11 @@ class BoundSession:
         self._stacks = [stacks[sizes[bisect_left(sizes, rows)]] for rows in range(sizes[-1] + 1)]
         """By the number of rows."""
 
+    def close(self) -> None:
+        """Lets go of the session and of the buffers. What comes later is left to the ordinary run."""
+        self._most_rows = -1
+        self._stacks = []
+
     def limit(self, most_bytes: int) -> None:
         """From now on outputs may have so many bytes: what has more is left to the ordinary run, which says so."""
         self._most_rows = min(len(self._stacks) - 1, most_bytes // max(1, self._row_bytes))

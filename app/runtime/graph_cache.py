@@ -15,7 +15,8 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from app.errors import InvalidInput
+from app.contract.manifest import digest
+from app.errors import InvalidInput, LoadFailed
 from app.runtime import cpu
 from app.runtime.guard import Graph
 from app.runtime.providers import Placement
@@ -50,13 +51,13 @@ class GraphCache:
         copy = self._folder / f"{_key(graph, placement)}.onnx"
         if not _fits_one_file(graph):
             return create(graph.path, ort.SessionOptions())
-        if copy.is_file():
+        if _is_whole(copy):
             options = ort.SessionOptions()
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
             try:
                 return create(copy, options)
-            except Exception as error:  # noqa: BLE001 - ORT raises a dozen unrelated classes for a damaged file
-                logger.warning("an optimised graph is damaged and made again: %s", type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - ORT raises a dozen unrelated classes for a file it cannot take
+                logger.warning("an optimised graph is made again: %s", type(error).__name__)
         try:
             return self._optimise(graph, copy, placement, create)
         except Exception as error:  # noqa: BLE001 - a full disk has as many classes; a broken graph raises again below
@@ -77,13 +78,34 @@ class GraphCache:
             session = create(graph.path, options)
             if placement.asked in session.get_providers():  # a CPU session in CUDA's stead must not be kept for CUDA
                 graph.verify_unchanged()  # nor the copy of another graph under this one's digest
+                note = Path(aside) / "sha256"
+                note.write_text(digest(fresh).sha256)
                 fresh.replace(copy)
+                note.replace(_note(copy))
         return session
 
 
 def _key(graph: Graph, placement: Placement) -> str:
     parts = (graph.sha256, ort.__version__, placement.provider, platform.machine(), *sorted(cpu.flags()))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _note(copy: Path) -> Path:
+    """Where the digest of a copy is kept."""
+    return copy.with_suffix(".sha256")
+
+
+def _is_whole(copy: Path) -> bool:
+    """Whether there is a copy, with the bytes that were written: ONNX Runtime takes others too, and answers wrongly."""
+    if not copy.is_file():
+        return False
+    try:
+        is_whole = _note(copy).read_text() == digest(copy).sha256
+    except (OSError, ValueError, LoadFailed):
+        is_whole = False
+    if not is_whole:
+        logger.warning("an optimised graph does not fit its digest and is made again")
+    return is_whole
 
 
 def _fits_one_file(graph: Graph) -> bool:

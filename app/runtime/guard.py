@@ -1,6 +1,7 @@
 """What is checked of a graph before ONNX Runtime sees it: a model file is input like any other."""
 
 import stat
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,8 @@ from app.runtime.wire import Malformed, Truncated
 
 Stamp = tuple[int, int, int, int, int]
 """Device, inode, size and both times of a file. Nobody but root can set the second time, that of the last change."""
+
+NO_STAMPS: Mapping[Path, Stamp] = {}
 
 _LOOKS = {
     b"version https://git-lfs": "a Git LFS pointer; run `git lfs pull`",
@@ -41,20 +44,21 @@ class Graph:
     known_sha256: str | None = None
 
     @classmethod
-    def open(cls, path: Path, sha256: str | None = None) -> "Graph":
-        """Checks a file and what it leads to. `sha256`: the digest, where it has just been found.
+    def open(cls, path: Path, sha256: str | None = None, since: Mapping[Path, Stamp] = NO_STAMPS) -> "Graph":
+        """Checks a file and what it leads to. `sha256`: the digest, where it has just been found. `since`: stamps of
+        files from before that; they count for those of them that the graph leads to.
 
         Raises LoadFailed: which tensor or node, what was expected, what came.
         """
         try:
-            return cls._open(path, sha256)
+            return cls._open(path, sha256, since)
         except LoadFailed as error:
             raise LoadFailed(f"{path.name}: {error}") from None
         except OSError as error:
             raise LoadFailed(f"{path.name}: {error.strerror}") from None
 
     @classmethod
-    def _open(cls, path: Path, sha256: str | None) -> "Graph":
+    def _open(cls, path: Path, sha256: str | None, since: Mapping[Path, Stamp]) -> "Graph":
         stamps = {path: _stamp(path)}
         _bounded(path.stat().st_size, "a file")
         facts = _read(path)
@@ -62,7 +66,7 @@ class Graph:
             _check_external(path.parent, tensor, stamps)
         nodes = operators.check(facts)
         _bounded(facts.weights, "weights")
-        return cls(path, facts, stamps, nodes, sha256)
+        return cls(path, facts, {file: since.get(file, stamp) for file, stamp in stamps.items()}, nodes, sha256)
 
     @cached_property
     def sha256(self) -> str:
@@ -74,6 +78,17 @@ class Graph:
         for path, stamp in self.stamps.items():
             if _stamp(path) != stamp:
                 raise LoadFailed(f"{path.name}: expected the file that was checked, got one that has changed since")
+
+
+def stamps(paths: Iterable[Path]) -> dict[Path, Stamp]:
+    """Raises LoadFailed for the first that is no plain file."""
+    found = {}
+    for path in paths:
+        try:
+            found[path] = _stamp(path)
+        except LoadFailed as error:
+            raise LoadFailed(f"{path.name}: {error}") from None
+    return found
 
 
 def _stamp(path: Path) -> Stamp:

@@ -148,11 +148,21 @@ def _side_by_side(session: Session | BoundSession, inputs: Tensors, instances: i
     if instances == 1:
         _time_runs(session, inputs, end, seconds)
         return statistics.median(seconds)
-    threads = [threading.Thread(target=_time_runs, args=(session, inputs, end, seconds)) for _ in range(instances)]
+    failures: list[str] = []  # not the errors: a cycle with these frames would keep the session
+
+    def time_runs() -> None:
+        try:
+            _time_runs(session, inputs, end, seconds)
+        except ExecutionFailed as error:  # a thread has nobody above it; without its run the others look quick
+            failures.append(str(error))
+
+    threads = [threading.Thread(target=time_runs) for _ in range(instances)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    if failures:
+        raise ExecutionFailed(failures[0])
     return statistics.median(seconds)
 
 

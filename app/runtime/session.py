@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 
 from app.contract.tensors import DataType, InputSpec, OutputSpec, Signature, TensorSpec
-from app.errors import ExecutionFailed, LoadFailed, clip
+from app.errors import ExecutionFailed, LoadFailed, NotReady, clip
 from app.protocol.messages import DTYPES, Array, Column, Halt, Inputs
 from app.runtime import bfloat16, memory, raw_strings
 from app.runtime.bound import BoundSession, can_be_bound
@@ -42,7 +42,7 @@ class Session:
     """A loaded graph. `run` may be called from several threads at once: they share the weights."""
 
     def __init__(self, session: ort.InferenceSession, provider: str, device: int, is_open_ended: bool = False) -> None:
-        self._session = session
+        self._session: ort.InferenceSession | None = session
         self.is_open_ended = is_open_ended
         """How long a run takes may depend on the values of its inputs."""
         self._most_seconds = LOAD_SECONDS
@@ -95,8 +95,8 @@ class Session:
     def run(self, inputs: Inputs, halt: Halt | None = None) -> dict[str, Array]:
         """All outputs by name. Blocking; releases the GIL; `halt` ends it between two nodes of the graph.
 
-        Raises ExecutionFailed, also for a run that takes more time or makes more than `limit` allows. Without `halt`
-        the time is only watched where a graph is open-ended.
+        Raises ExecutionFailed, also for a run that takes more time or makes more than `limit` allows; NotReady after
+        `close`. Without `halt` the time is only watched where a graph is open-ended.
         """
         if halt is None and not self.is_open_ended:
             return self._run_to_its_end(inputs, None)
@@ -116,6 +116,8 @@ class Session:
         try:
             arrays = {name: self._array(name, column) for name, column in inputs.items()}
             outputs = dict(zip(self._outputs, self._run(self._outputs, arrays, self._options(halt)), strict=True))
+        except NotReady:
+            raise
         except Exception as error:  # the graph raised; its message may name nodes and files, so it goes to the log only
             raise ExecutionFailed(_failure(error)) from error
         if sum([array.nbytes for array in outputs.values()]) > self._most_bytes:
@@ -135,10 +137,16 @@ class Session:
 
     def bound(self, sizes: Sequence[int]) -> BoundSession | None:
         """The same graph run through bound buffers, at most `sizes[-1]` rows at once; None where its shapes or elements
-        are not fixed."""
-        if not can_be_bound(self.signature):
+        are not fixed, and after `close`."""
+        if self._session is None or not can_be_bound(self.signature):
             return None
         return BoundSession(self._session, self.signature, sizes, self._device, self.run)
+
+    def close(self) -> None:
+        """Lets go of the graph: ONNX Runtime gives its memory back with the last run that is under way. Whoever holds
+        the session may be part of a cycle, which the garbage collector finds late or never."""
+        self._session = None
+        self._run = _refuse
 
     def limit(self, most_seconds: float, most_bytes: int) -> None:
         """From now on a run may take so long, and its outputs may have so many bytes."""
@@ -172,6 +180,10 @@ def _runner(session: ort.InferenceSession, signature: Signature) -> Callable[...
         return partial(raw_strings.run, session, signature.batch_axis is not None)
     run: Callable[..., list[Array]] = session.run
     return run
+
+
+def _refuse(*_: object) -> list[Array]:
+    raise NotReady("the model has been unloaded")
 
 
 def _read_signature(session: ort.InferenceSession) -> Signature:

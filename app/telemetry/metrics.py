@@ -44,13 +44,11 @@ class ModelMetrics:
 
     def watch(self, load: Callable[[], Load]) -> None:
         """`load` is called at every scrape, until `forget`."""
-        self._load = load
-        self._metrics.loads_now.by_model[self._labels] = load
+        self._metrics.loads_now.watch(self, self._labels, load)
 
     def forget(self) -> None:
-        """The model has gone, or another has taken its place."""
-        if self._metrics.loads_now.by_model.get(self._labels) is self._load:
-            del self._metrics.loads_now.by_model[self._labels]
+        """The model has gone. One that has taken its place has figures of its own."""
+        self._metrics.loads_now.forget(self)
 
     def dispatched(self, reason: str) -> None:
         """A batch was formed because an instance was idle, it was full, its delay or a deadline ended."""

@@ -67,8 +67,8 @@ class TritonNames(Collector):
         pending = UnknownMetricFamily(
             "nv_inference_pending_request_count", "Requests that wait for a run.", labels=LABELS
         )
-        for labels, read in self._load.by_model.items():
-            pending.add_metric(labels, read().pending)
+        for labels, load in self._load.now().items():
+            pending.add_metric(labels, load.pending)
         yield pending
 
     def _collect_requests(self) -> Iterator[UnknownMetricFamily]:

@@ -13,12 +13,13 @@ Room = Callable[[Hashable, float], int]
 
 @dataclass
 class Waiting:
-    """An entry, and since when it waits at its level."""
+    """An entry, since when it waits at its level, and since when it waits at all."""
 
     entry: Entry
     arrival: int
     level: int
     since: float
+    began: float
 
     @property
     def client(self) -> Hashable:
@@ -30,7 +31,7 @@ class Waiting:
 
     @property
     def urgency(self) -> tuple[float, int]:
-        patience = self.since + PATIENCE_SECONDS
+        patience = self.began + PATIENCE_SECONDS
         deadline = self.entry.deadline
         return (patience if deadline is None else min(deadline, patience), self.arrival)
 
@@ -49,7 +50,7 @@ class NaiveQueue:
         return _rows(self.waiting)
 
     def put(self, entry: Entry, now: float) -> None:
-        self._seat(Waiting(entry, self._arrivals, entry.level, now))
+        self._seat(Waiting(entry, self._arrivals, entry.level, now, now))
         self._arrivals += 1
 
     def remove(self, entry: Entry) -> None:
@@ -58,7 +59,7 @@ class NaiveQueue:
     def take(self, room: Room, now: float) -> tuple[list[Entry], list[Entry]]:
         for one in [one for one in self.waiting if one.level > 1 and now - one.since >= LIFT_SECONDS]:
             self._leave(one)
-            self._seat(Waiting(one.entry, one.arrival, one.level - 1, now))
+            self._seat(Waiting(one.entry, one.arrival, one.level - 1, now, one.began))
         expired: list[Entry] = []
         first = self._first(now, expired)
         taken = [] if first is None else self._fill(first, room, now, expired)

@@ -185,6 +185,7 @@ def check_metrics(schedule: Schedule) -> None:
     world = schedule.world
     assert world.entrance.idle
     assert world.load == (0, 0, 0)
+    assert world.requests == 0
     outcomes = [outcome for ticket in world.tickets for outcome in ticket.outcomes]
     missed = sum(isinstance(outcome, DeadlineExceeded) for outcome in outcomes)
     displaced = sum(isinstance(outcome, Overloaded) for outcome in outcomes)

@@ -225,6 +225,30 @@ def test_only_what_goes_before_it_counts_for_a_client_with_little_waiting() -> N
     assert world.submit(within=5, client="b")
 
 
+@pytest.mark.parametrize(("within", "taken"), [(16.9, False), (17.1, True)])
+def test_the_turn_of_another_client_counts_with_all_of_its_rows(within: float, taken: bool) -> None:
+    world = World(takes=lambda run: float(len(run.rows)), costs=STEADY)
+    for _ in range(2):
+        world.submit(8, client="a")
+        world.settle()
+    if not taken:
+        with pytest.raises(Overloaded, match="the answer would take 17000 ms"):
+            world.submit(within=within, client="b")
+        return
+    ticket = world.submit(within=within, client="b")
+    world.drain()
+    assert ticket.answered_right
+
+
+def test_many_rows_of_another_client_count_by_its_turns() -> None:
+    world = busy(costs=STEADY)
+    for _ in range(20):
+        world.submit(8, client="a")
+    with pytest.raises(Overloaded):
+        world.submit(within=9.9, client="b")
+    assert world.submit(within=10.1, client="b")
+
+
 def test_what_has_no_costs_yet_is_taken() -> None:
     world = busy()
     world.submit(100)

@@ -211,20 +211,20 @@ def test_a_deadline_makes_the_batch_smaller() -> None:
 
 def test_a_deadline_of_one_that_stays_behind_is_not_what_cut_the_batch() -> None:
     world = World(costs=CHEAP)
-    world.submit(8, client="a")
-    world.submit(within=3, client="b")
-    world.turn()
-    assert world.batches() == [[1]]
+    world.submit(within=3, client="b")  # 0.5 s, and 0.5 s a row
+    world.submit(5, client="a", level=1)
+    world.settle()
+    assert world.batches() == [[2]]
     assert world.value("bonsai_batches_total", reason="full") == 1
 
 
 def test_a_deadline_does_not_join_a_batch_that_is_too_large_for_it() -> None:
     world = World(costs=CHEAP)
-    world.submit(5, client="a")
     world.submit(within=2.2, client="b")  # 0.5 s, and 0.5 s a row
+    world.submit(5, client="a", level=1)
     world.submit(client="c")
     world.settle()
-    assert world.batches() == [[1, 3]]
+    assert world.batches() == [[2, 3]]
 
 
 def test_a_deadline_that_not_even_one_row_meets_does_not_slow_down_the_others() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from app.errors import DeadlineExceeded
 from tests.batching.models import breaks_on
-from tests.batching.world import World
+from tests.batching.world import STEADY, World
 
 
 def busy(**options: int) -> World:
@@ -120,6 +120,24 @@ def test_an_answer_that_would_be_too_late_is_tried_for_where_nothing_else_waits(
     world.now += 5  # quicker than ever before
     world.complete()
     assert late.answered_right
+
+
+@pytest.mark.parametrize("rows", [8, 16, 20])
+def test_the_parts_of_a_request_are_nothing_else_that_waits(rows: int) -> None:
+    """Only a run can show that runs have become quicker, and a request of one batch is run for that."""
+    world = World(costs=STEADY, takes=lambda run: 0.01)
+    ticket = world.submit(rows, within=5)
+    world.drain()
+    assert ticket.answered_right
+
+
+def test_beside_others_a_part_that_would_be_too_late_is_not_run() -> None:
+    world = World(costs=STEADY)
+    late, other = world.submit(16, within=5), world.submit(client="other")
+    world.drain()
+    assert isinstance(late.outcome, DeadlineExceeded)
+    assert world.batches() == [[2]]
+    assert other.answered_right
 
 
 def test_where_everything_expired_nothing_runs_and_everybody_is_answered() -> None:

@@ -188,3 +188,13 @@ def test_what_is_done_holds_no_request_while_its_place_waits_to_be_forgotten(end
         tell(entry, ExecutionFailed("no"))
     assert entry.done
     assert kept() is None
+
+
+@pytest.mark.parametrize("delay", [0, 60_000])
+def test_a_batcher_that_is_closed_leaves_no_timer(delay: float) -> None:
+    """The event loop would hold it, and with it the model, until the timer rings."""
+    world = World(max_queue_delay_ms=delay)
+    world.cancel(world.submit(within=100))
+    assert world.timers > 0
+    world.batcher.close()
+    assert world.timers == 0

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.batching.batch import Entry
-from app.batching.queue import PATIENCE_SECONDS, SLOTS_A_SECOND, Queue
+from app.batching.client import SLOTS_A_SECOND
+from app.batching.queue import PATIENCE_SECONDS, Queue
 from app.protocol.messages import Timings
 from tests.batching.naive_queue import NaiveQueue, Room
 
@@ -148,6 +149,50 @@ def test_of_its_own_client_only_what_is_more_urgent_is_ahead(
         due = min(deadline, PATIENCE_SECONDS) + slack
         rows_before = sum(count for count, other in held[gone:] if min(other, PATIENCE_SECONDS) <= due)
         assert compare(rows_before)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(rows, clients), max_size=30), st.integers(0, 5), rows, clients, st.integers(1, 8))
+def test_no_more_goes_before_it_than_is_said_to_be_ahead(
+    held: list[tuple[int, str]], runs: int, new: int, client: str, room: int
+) -> None:
+    queue = Queue()
+    for count, other in held:
+        queue.put(entry(count, client=other), 0.0)
+    for _ in range(runs):  # so that any client may have the next turn
+        queue.take(lambda *_: room, 0.0, lambda one: False)
+    late = entry(new, client=client)
+    ahead = queue.ahead(late, 0.0)
+    queue.put(late, 0.0)
+    before: list[Entry] = []
+    while late not in before:
+        before += queue.take(lambda *_: room, 0.0, lambda one: False)[0]
+    assert sum(one.rows for one in before[: before.index(late)]) <= ahead
+
+
+def test_a_turn_counts_with_the_rows_that_it_takes() -> None:
+    queue = Queue()
+    for count in (8, 2, 8):
+        queue.put(entry(count, client="y"), 0.0)
+    for count in (1, 1):
+        queue.put(entry(count, client="z"), 0.0)
+    assert queue.ahead(entry(), 0.0) == 8 + 1
+    queue.put(entry(4), 0.0)
+    assert queue.ahead(entry(), 0.0) == 4 + min(18 + 2, (16 + 3) + (2 + 3))
+    assert queue.ahead(entry(deadline=1.0), 0.0) == 8 + 1
+    while queue.rows > 4:  # what has gone is not counted any more
+        queue.take(lambda *_: 8, 0.0, lambda one: False)
+    assert queue.ahead(entry(deadline=1.0), 0.0) <= 4
+
+
+def test_a_lifted_entry_is_as_urgent_as_when_it_began_to_wait() -> None:
+    queue = Queue()
+    older = entry(level=2)
+    queue.put(older, 0.0)
+    younger = entry(level=1, deadline=PATIENCE_SECONDS + 5)
+    queue.put(younger, 10.0)
+    taken = [queue.take(lambda *_: 1, 30.0, lambda one: False)[0] for _ in range(2)]
+    assert taken == [[older], [younger]]
 
 
 def test_an_equal_share_is_never_exceeded_by_displacing() -> None:

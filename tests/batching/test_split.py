@@ -1,6 +1,7 @@
 """Requests larger than a batch: split, run in parts, answered as one."""
 
 import weakref
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from app.batching.batch import Entry
 from app.errors import DeadlineExceeded, ExecutionFailed
 from app.protocol.messages import Array, Inputs, Outputs, Share, Timings
 from tests.batching.models import Model, breaks_on, plus_half
+from tests.batching.records import Ticket
 from tests.batching.world import World
 from tests.collector import no_collector
 
@@ -226,3 +228,49 @@ def test_a_split_request_that_is_cancelled_lets_go_of_its_parts() -> None:
     entry = world.submit(8).entry
     entry.cancel()
     assert entry.parts == ()
+
+
+@pytest.mark.parametrize("in_front", [False, True], ids=["its last part runs", "its last part waits"])
+@pytest.mark.parametrize(
+    "leave", [World.cancel, lambda world, _: world.wait(60)], ids=["it is cancelled", "its deadline passes"]
+)
+def test_a_split_request_that_nobody_waits_for_lets_go_of_the_answers_to_its_parts(
+    leave: Callable[[World, Ticket], None], in_front: bool
+) -> None:
+    made: list[weakref.ref[Array]] = []
+
+    def model(inputs: Inputs) -> dict[str, Array]:
+        outputs = np.zeros((len(inputs["x"]), 1000))
+        made.append(weakref.ref(outputs))
+        return {"y": outputs}
+
+    with no_collector():
+        world = World(model, max_batch_rows=2)
+        whole = world.submit(4, within=50)
+        if in_front:
+            world.submit(2, client="other")
+        world.turn()
+        world.complete()
+        assert made[0]() is not None
+        leave(world, whole)
+        assert made[0]() is None
+    world.drain()
+
+
+def test_the_parts_of_a_request_count_as_one_that_waits() -> None:
+    world = World(max_batch_rows=2)
+    split = world.submit(8)
+    world.turn()
+    assert world.requests == 1
+    alone = world.submit(1)
+    other = world.submit(5)
+    assert world.requests == 3
+    world.cancel(other)
+    assert world.requests == 2
+    for _ in range(3):
+        world.complete()
+    assert (split.outcomes, world.requests) == ([], 1)
+    world.drain()
+    assert split.answered_right
+    assert alone.answered_right
+    assert world.requests == 0

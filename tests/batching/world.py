@@ -77,6 +77,7 @@ class World:
         self._soon: deque[Callable[[], None]] = deque()
         self._rings: list[tuple[float, int, Timer]] = []
         self._metrics = metrics = Metrics()
+        self._of_model = metrics.of("m", 1)
         has_wide = wide_costs is not None
         self.runs_of = Runs(
             lambda inputs, halt=None: self._run(inputs, halt, is_wide=False),
@@ -92,7 +93,7 @@ class World:
             self.limits,
             clock=lambda: self.now,
             scheduler=self,
-            metrics=metrics.of("m", 1),
+            metrics=self._of_model,
         )
         self.express = self._express() if express else None
         self.entrance = self.express or self.batcher
@@ -104,7 +105,7 @@ class World:
             self.limits,
             clock=lambda: self.now,
             soon=self.call_soon,
-            metrics=self._metrics.of("m", 1),
+            metrics=self._of_model,
         )
 
     def limit(self, **limits: float) -> None:
@@ -220,12 +221,17 @@ class World:
     @property
     def load(self) -> Load:
         """What the batcher has to do, as a scrape reads it."""
-        return self._metrics.loads_now.by_model["m", "1"]()
+        return self._metrics.loads_now.now()["m", "1"]
 
     @property
     def queue_rows(self) -> int:
         """What the queue's bound holds for: without the halves of failed batches."""
         return self.batcher._waiting.rows
+
+    @property
+    def requests(self) -> int:
+        """That wait for a run; a split one counts once."""
+        return self.batcher._waiting.requests
 
     @property
     def backlog(self) -> float:

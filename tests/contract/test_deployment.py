@@ -69,6 +69,19 @@ def test_without_a_word_everything_is_default(tmp_path: Path, text: str | None) 
     deployments = Deployments.read(tmp_path) if text is None else read(tmp_path, text)
     assert deployments == Deployments()
     assert deployments.of("any") == Deployment()
+    assert deployments.is_blank
+
+
+@pytest.mark.parametrize("text", ["schema_version = 1", "[defaults]", "[models]"])
+def test_a_file_that_says_the_defaults_is_not_blank(tmp_path: Path, text: str) -> None:
+    assert read(tmp_path, text) == Deployments()
+    assert not read(tmp_path, text).is_blank
+
+
+@pytest.mark.parametrize("live", [{"instances": 2}, {"default_version": 2}, {"limits": Limits(slo_ms=5)}], ids=str)
+def test_what_applies_live_does_not_reload(live: dict[str, object]) -> None:
+    assert not Deployment(threads=2, **live).reloads(Deployment(threads=2))  # type: ignore[arg-type]
+    assert Deployment(threads=2, **live).reloads(Deployment(threads=1, **live))  # type: ignore[arg-type]
 
 
 def test_a_file_that_cannot_be_read_is_a_reason(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from app.errors import BonsaiError, InvalidInput, NotFound, NotReady
-from app.repository.repository import LARGEST_VERSION, Repository
+from app.repository.repository import Repository
+from app.repository.store import LARGEST_VERSION
 from tests import graphs
 from tests.repository.shelf import Shelf
 

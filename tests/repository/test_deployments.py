@@ -1,6 +1,7 @@
 """deployments.toml is followed while serving: limits at once, what shapes the session by a reload."""
 
 import asyncio
+import threading
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def test_changed_limits_apply_without_a_reload(shelf: Shelf) -> None:
         assert model.slo_seconds == 0.25
         with pytest.raises(TooLarge, match="at most 2 rows"):
             submit(model, ROW.repeat(3, axis=0))
-        shelf.deploy("")
+        shelf.deploy("schema_version = 1")
         await repository.refresh()
         assert repository.acquire("m", None) is model
         assert model.slo_seconds is None
@@ -168,6 +169,84 @@ def test_a_broken_file_does_not_keep_new_versions_from_loading(shelf: Shelf) -> 
         shelf.publish("m", 2)
         await repository.refresh()
         assert repository.acquire("m", None).served.version == 2
+
+    shelf.run(scenario)
+
+
+BLANK: dict[str, str | None] = {"empty": "", "a comment": "# nothing", "no file": None}
+
+
+def blank(shelf: Shelf, content: str | None) -> None:
+    if content is None:
+        (shelf.models / "deployments.toml").unlink()
+    else:
+        shelf.deploy(content)
+
+
+@pytest.mark.parametrize("content", BLANK.values(), ids=BLANK)
+def test_a_file_that_is_blank_for_one_look_changes_nothing(shelf: Shelf, content: str | None) -> None:
+    """As one that is written anew in its place."""
+    written = "[models.m]\nthreads = 1\n[models.m.limits]\nslo_ms = 250"
+    shelf.deploy(written)
+
+    async def scenario(repository: Repository) -> None:
+        model = repository.acquire("m", None)
+        for between in (written, "[", written):  # a broken one is no second look at a blank one
+            blank(shelf, content)
+            await repository.refresh()
+            assert repository.acquire("m", None) is model
+            assert model.slo_seconds == 0.25
+            shelf.deploy(between)
+            await repository.refresh()
+        assert repository.acquire("m", None) is model
+        assert model.slo_seconds == 0.25
+
+    shelf.run(scenario)
+
+
+@pytest.mark.parametrize("content", BLANK.values(), ids=BLANK)
+def test_a_file_that_stays_blank_is_the_defaults(shelf: Shelf, content: str | None) -> None:
+    shelf.deploy("[models.m.limits]\nslo_ms = 250")
+
+    async def scenario(repository: Repository) -> None:
+        blank(shelf, content)
+        for _ in range(2):
+            await repository.refresh()
+        assert repository.acquire("m", None).slo_seconds is None
+        shelf.deploy("[models.m.limits]\nslo_ms = 500")
+        await repository.refresh()
+        assert repository.acquire("m", None).slo_seconds == 0.5
+
+    shelf.run(scenario)
+
+
+def test_a_model_that_cannot_change_stops_neither_the_others_nor_what_is_new(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shelf.publish("z", 1)
+    start = threading.Thread.start
+
+    def refusing(thread: threading.Thread) -> None:
+        if thread.name.startswith("m-1"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async def scenario(repository: Repository) -> None:
+        model = repository.acquire("m", None)
+        shelf.deploy("[models.m]\ninstances = 3\n[models.z.limits]\nslo_ms = 250")
+        shelf.publish("n", 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refusing)
+            for _ in range(2):
+                await repository.refresh()
+        await ask(model)
+        await ask(repository.acquire("n", None))
+        assert repository.acquire("z", None).slo_seconds == 0.25
+        said = [record.getMessage() for record in caplog.records if "m version 1" in record.getMessage()]
+        assert said == ["model repository: m version 1: its deployment cannot be applied: can't start new thread"]
+        await repository.refresh()
+        assert repository.acquire("m", None) is model
+        assert model.instances == 3
 
     shelf.run(scenario)
 

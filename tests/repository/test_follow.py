@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import os
 import shutil
 import weakref
 from typing import Any
@@ -102,6 +103,21 @@ def test_a_changed_version_answers_in_place_of_the_old_one(shelf: Shelf) -> None
         await repository.refresh()
         assert not np.allclose(await ask(repository.acquire("m", None)), before)
         assert shelf.loads("m", 1, "ready") == 2
+
+    shelf.run(scenario)
+
+
+def test_a_graph_that_is_written_anew_under_its_old_time_answers_in_place_of_the_old_one(shelf: Shelf) -> None:
+    graph = shelf.bare("m") / "model.onnx"
+
+    async def scenario(repository: Repository) -> None:
+        before, stat = await ask(repository.acquire("m", None)), graph.stat()
+        while graph.stat().st_ctime_ns == stat.st_ctime_ns:  # a file system's clock may tick every few milliseconds
+            graphs.linear(graph, seed=2)
+            os.utime(graph, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert graph.stat().st_size == stat.st_size
+        await repository.refresh()
+        assert not np.allclose(await ask(repository.acquire("m", None)), before)
 
     shelf.run(scenario)
 

@@ -56,7 +56,7 @@ async def answered(*answers: "asyncio.Future[Outcome]") -> None:
 @pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1), (None, 2), (2, None)], ids=str)
 def test_instances_change_without_a_reload(shelf: Shelf, before: int | None, after: int | None) -> None:
     def deploy(instances: int | None) -> None:
-        shelf.deploy("" if instances is None else f"[models.m]\ninstances = {instances}")
+        shelf.deploy("schema_version = 1" if instances is None else f"[models.m]\ninstances = {instances}")
 
     shelf.publish("m", 1)
     deploy(before)
@@ -145,7 +145,7 @@ def test_a_quick_model_moves_from_the_event_loop_to_threads_and_back(shelf: Shel
         np.testing.assert_array_equal(await ask(model), expected)
         ending = threads()
         assert len(ending) == 2
-        shelf.deploy("")
+        shelf.deploy("schema_version = 1")
         await repository.refresh()
         np.testing.assert_array_equal(await ask(model), expected)
         for thread in ending:

@@ -43,6 +43,29 @@ def test_a_graph_without_a_manifest_is_batched_only_where_that_is_proven(
     assert shelf.load(shelf.bare("m", make)).proven.batchable is batchable
 
 
+def test_a_graph_that_is_swapped_once_it_was_held_against_its_digest_is_refused_and_leaves_nothing_behind(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shelf.publish("m", 1)
+    shelf.cache = shelf.cache.parent / "fresh"
+    graph = folder / "model.onnx"
+    good, other = graph.read_bytes(), shelf.make(lambda path: graphs.linear(path, seed=9)).read_bytes()
+    verify = Manifest.verify
+
+    def swapped(manifest: Manifest, where: Path) -> None:
+        verify(manifest, where)
+        graph.write_bytes(other)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Manifest, "verify", swapped)
+        assert "one that has changed since" in shelf.refusal(folder)
+    graph.write_bytes(good)
+    x = np.ones((1, 4), np.float32)
+    np.testing.assert_allclose(
+        shelf.load(folder).proven.session.run({"x": x})["y"], x @ made.weights_of(graph), rtol=1e-5
+    )
+
+
 # Variants: the first that this host can serve.
 
 

@@ -1,6 +1,7 @@
 """While versions are loaded: what is said meanwhile, and how one fault stays alone."""
 
 import asyncio
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -169,6 +170,35 @@ def test_a_version_whose_files_vanish_while_they_are_read_answers_on(
         assert repository.acquire("m", None) is serving
         await repository.refresh()
         assert repository.acquire("m", None) is serving
+
+    shelf.run(scenario)
+
+
+@pytest.mark.parametrize("folder", ["m", "m/1"])
+def test_a_model_whose_folder_cannot_be_read_just_now_answers_on(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    shelf.publish("m", 1)
+    iterdir = Path.iterdir
+
+    def failing(path: Path) -> Iterator[Path]:
+        if path == shelf.models / folder:
+            raise OSError(5, "Input/output error", str(path))
+        return iterdir(path)
+
+    async def scenario(repository: Repository) -> None:
+        serving = repository.acquire("m", None)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "iterdir", failing)
+            for _ in range(2):
+                await repository.refresh()
+            with pytest.raises(NotReady, match="has changed just now"):
+                await repository.load("m")
+        await repository.refresh()
+        assert repository.acquire("m", None) is serving
+        shutil.rmtree(shelf.models / "m")
+        await repository.refresh()
+        assert repository.names() == []
 
     shelf.run(scenario)
 

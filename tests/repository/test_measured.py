@@ -13,7 +13,7 @@ from app.runtime.profile import Profile
 from app.runtime.providers import Placement
 from app.runtime.session import Session
 from tests import graphs
-from tests.repository.shelf import Shelf
+from tests.repository.shelf import Shelf, variant
 
 MEASURED = Profile(3, 1, ((1, 0.01), (32, 0.1)), 2, ((1, 0.005),))
 
@@ -118,6 +118,16 @@ def test_it_is_measured_again_where_what_was_kept_does_not_hold(shelf: Shelf, ch
     for _ in range(2):
         shelf.load(folder, **deployment)
     assert len(choosing) == 2
+
+
+def test_a_profile_holds_only_where_rows_share_runs_as_they_did(shelf: Shelf) -> None:
+    """One of single rows says nothing of batches: nothing would ever be batched."""
+    folder = shelf.publish("m", 1, variants=(variant(batchable=False),))
+    assert [rows for rows, _ in shelf.load(folder).profile.costs] == [1]
+    shelf.amend(folder, variants=(variant(),))
+    assert len(shelf.load(folder).profile.costs) > 1
+    shelf.amend(folder, variants=(variant(batchable=False),))
+    assert [rows for rows, _ in shelf.load(folder).profile.costs] == [1]
 
 
 def test_a_graph_that_cannot_run_its_batches_is_not_batched(shelf: Shelf, choosing: Choosing) -> None:

@@ -184,6 +184,9 @@ class Meeting:
     def limit(self, most_seconds: float, most_bytes: int) -> None:
         """Its runs have no bounds."""
 
+    def close(self) -> None:
+        """It holds nothing."""
+
     def run(self, inputs: Tensors, _: Halt | None = None) -> Tensors:
         self._together.wait(PATIENCE)
         return {"y": inputs["x"]}

@@ -104,6 +104,7 @@ def test_a_link_to_a_file_is_a_problem(models: Path, tmp_path: Path, folder: str
     (models / folder / "model.onnx").symlink_to(tmp_path / "secret")
     listing = look(models)
     assert listing.versions == {}
+    assert listing.refused == {("m", 1): "model.onnx: expected a plain file, got a link"}
     assert any("expected a plain file, got a link" in problem for problem in listing.problems)
 
 
@@ -148,6 +149,8 @@ def test_a_folder_that_may_not_be_read_is_a_problem_and_hides_no_other(
     listing = look(models)
     assert sorted(listing.versions) == [("a", 1), ("z", 1)]
     assert listing.problems == [f"{folder}: Permission denied"]
+    assert listing.may_have(("m", 1))
+    assert [name for name in "amz" if listing.may_change(name)] == ["m"]
 
 
 def test_a_store_without_a_folder_is_refused(tmp_path: Path) -> None:
@@ -183,6 +186,15 @@ def replace_unseen(folder: Path) -> None:
     new.rename(old)
 
 
+def rewrite_unseen(folder: Path) -> None:
+    """Other content of the same size in the same file, whose time is put back."""
+    file = folder / "model.onnx"
+    before = file.stat()
+    while file.stat().st_ctime_ns == before.st_ctime_ns:  # a file system's clock may tick every few milliseconds
+        file.write_text("X" * before.st_size)
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def grow(folder: Path) -> None:
     """Weights that are still being copied, beside a graph that has come whole."""
     (folder / "weights" / "all.bin").write_text("longer than before")
@@ -190,7 +202,15 @@ def grow(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "same"),
-    [(change_nothing, True), (append, False), (touch, False), (add, False), (replace_unseen, False), (grow, False)],
+    [
+        (change_nothing, True),
+        (append, False),
+        (touch, False),
+        (add, False),
+        (replace_unseen, False),
+        (rewrite_unseen, False),
+        (grow, False),
+    ],
 )
 def test_the_fingerprint_changes_with_every_file(models: Path, change: object, same: bool) -> None:
     put(models, "m/1/model.onnx")

@@ -2,15 +2,21 @@
 
 import asyncio
 import shutil
+import time
+import weakref
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from app.errors import LoadFailed, NotFound, NotReady
+from app.protocol.messages import Share
 from app.repository import loading
 from app.repository import repository as module
 from app.repository.repository import Repository, State
+from app.runtime.profile import Profile
 from tests import graphs
+from tests.collector import no_collector
 from tests.repository.shelf import PATIENCE, ROW, Shelf, ask, submit
 
 
@@ -156,3 +162,55 @@ def test_load_unload_and_the_watcher_take_turns(shelf: Shelf) -> None:
         assert len(await ask(repository.acquire("m", None), ROW)) == 1
 
     shelf.run(scenario)
+
+
+async def drop_by_request(repository: Repository, shelf: Shelf) -> None:
+    await repository.unload("m")
+
+
+async def drop_with_its_folder(repository: Repository, shelf: Shelf) -> None:
+    shutil.rmtree(shelf.models / "m")
+    await repository.refresh()
+
+
+async def replace(repository: Repository, shelf: Shelf) -> None:
+    shelf.publish("m", 1, lambda path: graphs.linear(path, seed=1))
+    await repository.refresh()
+
+
+async def freed(held: "list[weakref.ref[Any]]") -> None:
+    """Waits for it: the thread that loaded the model may be about to let go of it."""
+    while any(reference() is not None for reference in held):  # noqa: ASYNC110 - nobody says when memory goes
+        await asyncio.sleep(0.01)
+
+
+QUICK = Profile(1, 1, ((1, 1e-6), (128, 1e-6)))
+NARROW = Profile(2, 1, ((1, 0.01), (128, 0.1)))
+WAYS = {"on the event loop": QUICK, "on threads": NARROW, "wide too": Profile(2, 1, NARROW.costs, 2, NARROW.costs)}
+
+
+@pytest.mark.parametrize("drop", [drop_by_request, drop_with_its_folder, replace])
+@pytest.mark.parametrize("way", WAYS)
+def test_its_memory_goes_without_the_garbage_collector(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, way: str, drop: Callable[[Repository, Shelf], Awaitable[None]]
+) -> None:
+    monkeypatch.setattr(loading.profile, "choose", lambda *_: WAYS[way])
+    shelf.publish("m", 1)
+
+    async def scenario(repository: Repository) -> None:
+        model = repository.acquire("m", None)
+        await ask(model)
+        assert isinstance(await submit(model, deadline=time.monotonic() + 3600), Share)
+        held: list[weakref.ref[Any]] = [weakref.ref(session._session) for session in model._sessions]
+        held += [weakref.ref(array) for array in (model.sample or {}).values()]
+        assert len(held) == (3 if way == "wide too" else 2)
+        assert (model._bound is not None) == (way == "on the event loop")
+        if model._bound is not None:
+            held.append(weakref.ref(model._bound._stacks[1]))
+        await drop(repository, shelf)
+        await asyncio.wait_for(freed(held), PATIENCE)
+        with pytest.raises(NotReady, match="unloaded"):  # it is held until here, and has been closed
+            submit(model)
+
+    with no_collector():
+        shelf.run(scenario)

@@ -4,6 +4,7 @@ Sessions are fakes whose runs take scripted seconds of a clock that only they mo
 """
 
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from app.protocol.messages import Tensors
 from app.runtime import profile
 from app.runtime.profile import INLINE_SECONDS, MEASURE_SECONDS, RUNS, Profile
 from app.runtime.session import Session
+from tests.collector import no_collector
 
 Cost = Callable[[int], float]
 """Seconds of a run of so many rows."""
@@ -63,6 +65,24 @@ class Fake:
             raise ExecutionFailed("too many rows")
         self._clock.pass_by(self._cost(rows))
         return {}
+
+
+class Cramped(Fake):
+    """A session that raises in all but so many of the threads that run it beside each other."""
+
+    def __init__(self, clock: Clock, cost: Cost, most_threads: int) -> None:
+        super().__init__(clock, cost)
+        self._most_threads = most_threads
+        self._threads: list[threading.Thread] = []
+        self._alone = threading.current_thread()
+
+    def run(self, inputs: Tensors) -> Tensors:
+        thread = threading.current_thread()
+        if thread is not self._alone and thread not in self._threads:
+            self._threads.append(thread)
+            if len(self._threads) > self._most_threads:
+                raise ExecutionFailed("no memory for one more")
+        return super().run(inputs)
 
 
 @pytest.fixture
@@ -176,6 +196,19 @@ def test_a_graph_that_raises_gives_no_costs(clock: Clock, most_rows: int) -> Non
     assert measured == ()
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("most_threads", [0, 1, 2])
+def test_a_graph_that_raises_in_one_of_the_runs_beside_each_other_gives_no_costs(
+    clock: Clock, most_threads: int
+) -> None:
+    fake: Any = Cramped(clock, pay(1), most_threads)
+    measured = weakref.ref(fake)
+    with no_collector():
+        assert profile.measure(fake, BATCHES, 3) == ()
+        del fake
+        assert measured() is None, "a session that was only measured is held"
+
+
 # Choosing.
 
 
@@ -249,6 +282,17 @@ def test_a_wide_session_is_kept_for_requests_that_come_alone_where_it_is_quicker
     assert (chosen.instances, chosen.threads, chosen.wide_threads) == (4, 1, 4)
     assert chosen.wide_costs[0] == (1, pytest.approx(pay(10)(1) / 2))
     assert chosen.costs[0] == (1, pytest.approx(pay(10)(1)))
+
+
+def test_as_many_instances_as_the_graph_fails_in_are_not_chosen(clock: Clock) -> None:
+    """Four narrow runs would do most, but there is no memory for them."""
+
+    def open_session(threads: int) -> Any:
+        return Cramped(clock, pay(10), most_threads=0 if threads == 1 else 100)
+
+    chosen = profile.choose(open_session, BATCHES, 4)
+    assert chosen.instances == 2
+    assert chosen.costs
 
 
 @pytest.mark.parametrize(("faster", "wide_threads"), [(1.0, 0), (1.02, 0), (1.05, 2)])

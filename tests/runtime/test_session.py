@@ -1,6 +1,7 @@
 """Sessions: what loads, what runs, and what is said where it does not."""
 
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,13 +12,14 @@ import pytest
 from onnx import TensorProto
 
 from app.contract.tensors import DataType
-from app.errors import ExecutionFailed, LoadFailed
+from app.errors import ExecutionFailed, LoadFailed, NotReady
 from app.protocol.messages import Array, Halt
 from app.runtime.graph_cache import GraphCache
 from app.runtime.guard import Graph
 from app.runtime.providers import CPU, Placement
 from app.runtime.session import Session
 from tests import graphs
+from tests.collector import no_collector
 from tests.runtime import made
 
 BROKEN: dict[str, bytes] = {
@@ -282,3 +284,21 @@ def test_threads_of_a_session_do_not_spin(tmp_path: Path) -> None:
     session = made.session_of(graphs.linear(tmp_path / "m" / "model.onnx"))
     options = session._session.get_session_options()
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+def test_a_closed_session_lets_go_of_the_graph_and_refuses_runs(tmp_path: Path) -> None:
+    with no_collector():
+        session = made.session_of(graphs.linear(tmp_path / "m" / "model.onnx"))
+        bound = session.bound(range(1, 5))
+        assert bound is not None
+        rows = {"x": np.ones((2, 4), np.float32)}
+        bound.run(rows)
+        inner = weakref.ref(session._session)
+        session.close()
+        bound.close()
+        assert inner() is None
+    assert session.bound(range(1, 5)) is None
+    for run in (session.run, bound.run):
+        with pytest.raises(NotReady, match="unloaded"):
+            run(rows)
+    session.close()

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.errors import DeadlineExceeded, Overloaded
 from app.protocol.messages import Share
 from app.telemetry.answers import PHASES
+from app.telemetry.load import Load
 from app.telemetry.metrics import REASONS, Metrics
 from tests import graphs
 from tests.api.application import Application
@@ -100,6 +101,27 @@ def test_requests_in_flight_and_rows_in_the_queue_rise_and_fall(application: App
     assert value(waiting, "bonsai_queue_rows", **MODEL) == 6
     assert value(done, "bonsai_requests_in_flight", **MODEL) == 0
     assert value(done, "bonsai_queue_rows", **MODEL) == 0
+
+
+def test_a_version_and_the_one_that_takes_its_place_count_together_until_it_has_gone() -> None:
+    metrics = Metrics()
+    before, after = metrics.of("m", 1), metrics.of("m", 1)
+
+    def shown() -> list[float]:
+        text = metrics.exposition().decode()
+        names = ("bonsai_queue_rows", "nv_inference_pending_request_count", "bonsai_requests_in_flight")
+        return [value(text, name, **MODEL) for name in names]
+
+    before.watch(lambda: Load(60, 50, 55))
+    after.watch(lambda: Load(3, 2, 1))
+    assert shown() == [63, 52, 56]
+    after.watch(lambda: Load(6, 5, 4))  # in place of its first reader
+    assert shown() == [66, 55, 59]
+    before.forget()
+    assert shown() == [6, 5, 4]
+    after.forget()
+    after.forget()
+    assert "bonsai_queue_rows{" not in metrics.exposition().decode()
 
 
 def test_a_request_that_runs_is_in_flight_but_not_in_the_queue(application: Application, gate: Gate) -> None:
