@@ -64,8 +64,8 @@ class Loader(Iterable[tuple[Tensor, Tensor]], Sized, Protocol):
 class LoaderFeed:
     """A loader of the caller's own.
 
-    Its order comes from PyTorch's global seed, or from a generator of its own, which is seeded anew for each epoch: so
-    a training that was stopped goes on in the order that it would have had.
+    Its order comes from PyTorch's global seed, or from a generator of its own or of its sampler, which is seeded anew
+    for each epoch: so a training that was stopped goes on in the order that it would have had.
     """
 
     loader: Loader
@@ -74,7 +74,12 @@ class LoaderFeed:
         return len(self.loader)
 
     def epoch(self, chance: Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        generator: Generator | None = getattr(self.loader, "generator", None)
-        if generator is not None:
+        for generator in self._generators():
             generator.manual_seed(int(torch.randint(2**62, (), generator=chance)))
         return iter(self.loader)
+
+    def _generators(self) -> list[Generator]:
+        """Each once: a loader that shuffles hands its own on to its sampler."""
+        owners = (self.loader, getattr(self.loader, "sampler", None))
+        owned = (getattr(owner, "generator", None) for owner in owners)
+        return list(dict.fromkeys(generator for generator in owned if isinstance(generator, Generator)))

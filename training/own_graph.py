@@ -58,10 +58,10 @@ def compile_graph(path: Path, rows: Path, name: str, plan: Plan, job: Job) -> Pa
 def read_rows(path: Path) -> Dataset:
     """The rows of an .npz. Raises SubjectRefused where an array is missing or does not fit the other."""
     try:
-        opened = np.load(path, allow_pickle=False)
-        if not isinstance(opened, NpzFile):
-            raise SubjectRefused(f"{path.name}: expected an .npz with inputs and targets, got a single array")
-        with opened as arrays:
+        with path.open("rb") as file:  # NumPy leaves one that it has opened itself open where it fails
+            arrays = np.load(file, allow_pickle=False)
+            if not isinstance(arrays, NpzFile):
+                raise SubjectRefused(f"{path.name}: expected an .npz with inputs and targets, got a single array")
             if missing := sorted({"inputs", "targets"} - set(arrays.files)):
                 raise SubjectRefused(f"{path.name}: expected {missing[0]}, got {', '.join(arrays.files) or 'none'}")
             inputs, targets = arrays["inputs"], arrays["targets"]

@@ -1,10 +1,13 @@
 """The plan of a compile: how far a network may be cut, and how."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Literal, get_args
 
+from training.compress.quantize import PRESETS
 from training.errors import SubjectRefused
 
+Cost = Literal["ms", "macs"]
 Importance = Literal["magnitude", "taylor", "activation", "apoz", "random"]
 Distance = Literal["soft targets", "squared error"]
 
@@ -13,12 +16,12 @@ Distance = Literal["soft targets", "squared error"]
 class Plan:
     """How a net is cut: the candidates that are made of it, and how each is trained again.
 
-    Raises SubjectRefused for a number that makes no sense.
+    Raises SubjectRefused for a number that makes no sense, and for a name with nothing behind it.
     """
 
     levels: tuple[float, ...] = (2.0, 4.0)
     """How many times cheaper the net is to become, one candidate for each; without the uncut net, which always is."""
-    cost: Literal["ms", "macs"] = "ms"
+    cost: Cost = "ms"
     """What is to become cheaper: the time that the layers take in ONNX Runtime on this machine, or their
     multiply-accumulates, which are the same on every machine and say less."""
     importance: Importance = "taylor"
@@ -43,12 +46,15 @@ class Plan:
     def __post_init__(self) -> None:
         for name, is_right, expected in (
             ("levels", all(level > 1 for level in self.levels), "numbers above 1"),
+            ("cost", self.cost in get_args(Cost), f"one of {', '.join(get_args(Cost))}"),
             ("importance", self.importance in get_args(Importance), f"one of {', '.join(get_args(Importance))}"),
-            ("grid", self.grid >= 1, "at least 1"),
+            ("grid", type(self.grid) is int and self.grid >= 1, "a whole number of at least 1"),
             ("floor", 0 <= self.floor <= 1, "a share of 1"),
             ("recovery_epochs", self.recovery_epochs >= 1, "at least 1"),
             ("distillation", 0 <= self.distillation <= 1, "a share of 1"),
             ("distance", self.distance in get_args(Distance), f"one of {', '.join(get_args(Distance))}"),
+            ("presets", PRESETS.keys() >= set(self.presets), f"some of {', '.join(PRESETS)}"),
+            ("race_seconds", 0 < self.race_seconds < inf, "a number above 0"),
         ):
             if not is_right:
                 raise SubjectRefused(f"plan: {name}: expected {expected}, got {getattr(self, name)!r}")

@@ -141,17 +141,18 @@ def cleaned(shop: Workshop, source: Path) -> Path:
 def narrowed(shop: Workshop, source: Path, level: float) -> Path:
     """The net, cut to be `level` times cheaper by the time that its layers take; it has not learnt again yet.
 
-    A refusal where its floors do not allow that, or it does not run at such widths; see `facts.refusal`.
+    A refusal where its units cannot be ranked, its floors do not allow that, or it does not run at such widths; see
+    `facts.refusal`.
     """
     plan = shop.plan
 
     def make(folder: Path) -> None:
         net = shop.load(source)
         found = heads.prunable(net, shop.example)
-        scores = scored(shop, net, found, plan.importance)
         cost = layer_costs.net_cost(net, shop.example, found, COSTS[plan.cost](plan))
         limits = prune.Limits(grid=plan.grid, floor=plan.floor, least=plan.least)
         try:
+            scores = scored(shop, net, found, plan.importance)
             smaller = prune.prune(net, shop.example, found, scores, cost, cost({}) / level, limits)
         except (PruneRefused, RemovalRefused) as refused:
             refuse(folder, refused)

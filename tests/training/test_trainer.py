@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import SGD, Adagrad, AdamW, Optimizer
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 
 from tests.training.conftest import nothing, trained
@@ -176,13 +176,16 @@ class Noisy(TorchDataset[tuple[torch.Tensor, ...]]):
 
 
 @pytest.mark.parametrize("batches", [1, 4, 5, 7])
-@pytest.mark.parametrize("own_generator", [False, True])
+@pytest.mark.parametrize("drawn_from", ["the seed", "its generator", "its sampler's generator"])
 def test_a_loader_of_ones_own_is_a_feed(
-    own_generator: bool, batches: int, quick: Recipe, split: Split, tmp_path: Path
+    drawn_from: str, batches: int, quick: Recipe, split: Split, tmp_path: Path
 ) -> None:
     def feed() -> LoaderFeed:
-        generator = torch.Generator().manual_seed(7) if own_generator else None
-        return LoaderFeed(DataLoader(Noisy(split.validation), batch_size=40, shuffle=True, generator=generator))
+        rows = Noisy(split.validation)
+        generator = None if drawn_from == "the seed" else torch.Generator().manual_seed(7)
+        if drawn_from == "its sampler's generator":
+            return LoaderFeed(DataLoader(rows, batch_size=40, sampler=RandomSampler(rows, generator=generator)))
+        return LoaderFeed(DataLoader(rows, batch_size=40, shuffle=True, generator=generator))
 
     recipe = replace(quick, net=Dropping)
     course = replace(quick.course(1), epochs=3)

@@ -53,22 +53,27 @@ def export(net: nn.Module, input: InputSpec, output: OutputSpec, folder: Path, s
 
 
 def to_onnx(net: nn.Module, input: InputSpec, output: OutputSpec, sizes: tuple[int, int] = SIZES) -> ModelProto:
-    """The net in ONNX, as PyTorch's exporter leaves it."""
+    """The net in ONNX, as PyTorch's exporter leaves it. Raises ExportRefused where that cannot read the net."""
     # Two rows, because the exporter takes a size of 1 for a constant.
     example = torch.from_numpy(_zeros(input, 2, sizes))
     free = {axis: Dim(f"dim{axis}" if axis else "batch") for axis, size in enumerate(input.shape) if size == -1}
-    with _quiet_exporter():
-        program = torch.onnx.export(
-            net,
-            (example,),
-            input_names=[input.name],
-            output_names=[output.name],
-            dynamic_shapes=(free,),
-            opset_version=OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
+    try:
+        with _quiet_exporter():
+            program = torch.onnx.export(
+                net,
+                (example,),
+                input_names=[input.name],
+                output_names=[output.name],
+                dynamic_shapes=(free,),
+                opset_version=OPSET,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        cause = error.__cause__ or error  # it says what is wrong, the error itself only in which step
+        reason = str(cause).partition("\n")[0]
+        raise ExportRefused(f"net: expected one that PyTorch exports, got {type(cause).__name__}: {reason}") from error
     assert program is not None
     return program.model_proto
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+from torch.nn.utils.parametrize import is_parametrized
 
 from training.compress.evaluating import net_answers
 from training.measure.parity import require_same_answers
@@ -84,12 +85,19 @@ def _follows_its_layer(node: fx.Node, traced: fx.GraphModule) -> bool:
     layer = _called(source, traced)
     # Folded weights are right for this one way through the layer, so there must be no other.
     calls = [call for call in traced.graph.nodes if call.target == source.target]
-    return isinstance(layer, FOLDS_INTO[type(norm)]) and _fits(layer) and len(source.users) == len(calls) == 1
+    reads = [read for read in traced.graph.nodes if read.op == "get_attr" and _is_part(read.target, source.target)]
+    only_way = len(source.users) == len(calls) == 1 and not reads
+    return only_way and isinstance(layer, FOLDS_INTO[type(norm)]) and _fits(layer)
+
+
+def _is_part(weight: Any, layer: Any) -> bool:
+    return str(weight).startswith(f"{layer}.")
 
 
 def _fits(layer: nn.Module) -> bool:
-    # PyTorch's fold scales the wrong axis of a transposed convolution in groups.
-    return not (isinstance(layer, TRANSPOSED) and layer.groups > 1)
+    # PyTorch's fold cannot replace a weight that is computed, and scales the wrong axis of a transposed convolution in
+    # groups.
+    return not is_parametrized(layer) and not (isinstance(layer, TRANSPOSED) and layer.groups > 1)
 
 
 def _folded(layer: Any, norm: Any) -> nn.Module:

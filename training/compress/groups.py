@@ -100,7 +100,7 @@ def find_groups(net: nn.Module, example: Tensor) -> tuple[PruningGroup, ...]:
             if layer not in graph.module2node or not isinstance(layer, Weighted) or is_depthwise(layer):
                 continue
             group = _group(graph, layer, names)
-            if group is None or not taken.isdisjoint(_produced(group)) or not _stands_a_trial(twin, rows, group):
+            if group is None or not taken.isdisjoint(_produced(group)) or not stands_a_trial(twin, rows, group):
                 continue
             found.append(group)
             taken |= _produced(group)
@@ -235,7 +235,7 @@ def _produced(group: PruningGroup) -> set[tuple[str, int]]:
     return {(member.layer, place) for member in group.producers for place in member.places(range(group.units))}
 
 
-def _stands_a_trial(net: nn.Module, example: Tensor, group: PruningGroup) -> bool:
+def stands_a_trial(net: nn.Module, example: Tensor, group: PruningGroup) -> bool:
     """Whether the net without some units answers as if their readers had not looked at them.
 
     A LayerNorm averages over the units that are left, so under one the answers change. There the net has to run

@@ -3,12 +3,16 @@
 from torch import Tensor, nn
 
 from training.compress.attention import Attention
-from training.compress.groups import Member, PruningGroup, find_groups
+from training.compress.groups import Member, PruningGroup, find_groups, stands_a_trial
 
 
 def prunable(net: nn.Module, example: Tensor) -> tuple[PruningGroup, ...]:
-    """Every group of the net that units can be taken from: those of its layers, and those of its heads."""
-    return (*find_groups(net, example), *head_groups(net))
+    """Every group of the net that units can be taken from: those of its layers, and those of its heads.
+
+    Left out are heads that fail a trial removal, such as those that each have a mask of their own.
+    """
+    heads = (group for group in head_groups(net) if stands_a_trial(net, example, group))
+    return (*find_groups(net, example), *heads)
 
 
 def head_groups(net: nn.Module) -> tuple[PruningGroup, ...]:

@@ -4,7 +4,7 @@ Every criterion has the same signature, and leaves the net as it was: mode, weig
 look at the net in eval mode. Their scores can be compared across groups; each says why.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from training.compress.evaluating import evaluating
 from training.compress.groups import Member, PruningGroup
 from training.course import Loss
 from training.data.dataset import Dataset
+from training.errors import RemovalRefused
 
 Scores = dict[str, NDArray[np.float64]]
 """By group name, one number a unit."""
@@ -26,7 +27,12 @@ Scores = dict[str, NDArray[np.float64]]
 Importance = Callable[[nn.Module, Sequence[PruningGroup], Dataset, Loss, int], Scores]
 """(net, groups, rows, loss, seed) -> scores. The rows must not be test rows; not every criterion uses all arguments."""
 
+Arguments = tuple[Any, ...]
+Named = dict[str, Any]
+
 BATCH_ROWS = 256
+FEW = (2, 3)
+"""Rows of two runs that show which axis grows with them."""
 
 
 def magnitude(net: nn.Module, groups: Sequence[PruningGroup], rows: Dataset, loss: Loss, seed: int) -> Scores:
@@ -46,12 +52,14 @@ def taylor(net: nn.Module, groups: Sequence[PruningGroup], rows: Dataset, loss: 
 
     P. Molchanov et al., arXiv:1906.10771, with a gate on the unit wherever it is read: (d loss / d gate)^2 of each
     row. The gates are what is differentiated, so frozen weights change nothing. All scores are squared losses, and
-    are compared as they are. `loss` is the mean over its rows.
+    are compared as they are. `loss` is the mean over its rows. Raises RemovalRefused for a reader that does not read
+    row by row.
     """
     sums = {group.name: np.zeros(group.units) for group in groups}
     with evaluating(net), torch.inference_mode(False), torch.enable_grad():
+        axes = row_axes(net, groups, rows, loss)
         for inputs, targets in batches(rows):
-            with gated(net, groups) as gates:
+            with gated(net, groups, axes) as gates:
                 batch_loss = loss(net, inputs, targets)
             slopes = _slopes(batch_loss, gates, len(inputs))
             for group in groups:
@@ -133,17 +141,55 @@ def read_means(net: nn.Module, groups: Sequence[PruningGroup], rows: Dataset, of
     return {layer: total / seen[layer] for layer, total in sums.items()}
 
 
+def row_axes(net: nn.Module, groups: Sequence[PruningGroup], rows: Dataset, loss: Loss) -> dict[str, list[int]]:
+    """By layer name, for each call of a reader, the axis along which the rows lie: the first that grows with them.
+
+    It is not the first of all in a net whose attention has the positions first, as PyTorch's has unless it is told
+    otherwise. Raises RemovalRefused where no axis grows.
+    """
+    seen: list[dict[str, list[torch.Size]]] = []
+
+    def note(layer: str, module: nn.Module, read: Tensor) -> Tensor:
+        seen[-1].setdefault(layer, []).append(read.shape)
+        return read
+
+    with torch.no_grad(), reading(net, groups, note):
+        for few in FEW:
+            seen.append({})
+            same = [0] * few
+            loss(net, torch.from_numpy(rows.inputs[same]), torch.from_numpy(rows.targets[same]))
+    fewer, more = seen
+    return {
+        layer: [_growing(layer, net.get_submodule(layer), *pair) for pair in zip(shapes, more[layer], strict=True)]
+        for layer, shapes in fewer.items()
+    }
+
+
+def _growing(layer: str, module: nn.Module, fewer: torch.Size, more: torch.Size) -> int:
+    features = _features_axis(module) % len(fewer)
+    for axis, (size, larger) in enumerate(zip(fewer, more, strict=True)):
+        if axis != features and size * FEW[1] == larger * FEW[0]:
+            return axis
+    raise RemovalRefused(f"{layer}: expected to read row by row, got {list(fewer)} of {FEW[0]} rows")
+
+
 @contextmanager
-def gated(net: nn.Module, groups: Sequence[PruningGroup]) -> Iterator[dict[str, list[Tensor]]]:
-    """Inside, each reader's input is multiplied by a gate of ones, one a row and feature; yields them by layer name."""
+def gated(
+    net: nn.Module, groups: Sequence[PruningGroup], axes: Mapping[str, list[int]]
+) -> Iterator[dict[str, list[Tensor]]]:
+    """Inside, each reader's input is multiplied by a gate of ones, [rows, features]; yields them by layer name.
+
+    `axes` says where the rows lie, see `row_axes`.
+    """
     gates: dict[str, list[Tensor]] = {}
 
     def gate(layer: str, module: nn.Module, read: Tensor) -> Tensor:
-        axis = _features_axis(module) % read.ndim
-        shape = [size if place in (0, axis) else 1 for place, size in enumerate(read.shape)]
-        ones = torch.ones(shape, dtype=read.dtype, requires_grad=True)
-        gates.setdefault(layer, []).append(ones)
-        return read * ones
+        called = gates.setdefault(layer, [])
+        rows, features = axes[layer][len(called)], _features_axis(module) % read.ndim
+        ones = torch.ones(read.shape[rows], read.shape[features], dtype=read.dtype, requires_grad=True)
+        called.append(ones)
+        shape = [size if place in (rows, features) else 1 for place, size in enumerate(read.shape)]
+        return read * (ones if rows < features else ones.T).reshape(shape)
 
     with reading(net, groups, gate):
         yield gates
@@ -156,8 +202,8 @@ def _slopes(loss: Tensor, gates: dict[str, list[Tensor]], rows: int) -> Scores:
     slopes = iter(torch.autograd.grad(loss * rows, flat, allow_unused=True, materialize_grads=True) if flat else ())
     of_layers: Scores = {}
     for layer, called in gates.items():
-        # A net may fold positions into axis 0 (windows of a picture, say); rows come first there, so they unfold.
-        parts = [next(slopes).flatten(1) for _ in called]
+        # A net may fold positions into the rows (windows of a picture, say); rows come first there, so they unfold.
+        parts = [next(slopes) for _ in called]
         of_layers[layer] = np.sum([part.reshape(rows, -1, part.shape[1]).sum(1).double().numpy() for part in parts], 0)
     return of_layers
 
@@ -166,14 +212,20 @@ def _slopes(loss: Tensor, gates: dict[str, list[Tensor]], rows: int) -> Scores:
 def reading(
     net: nn.Module, groups: Sequence[PruningGroup], at: Callable[[str, nn.Module, Tensor], Tensor]
 ) -> Iterator[None]:
-    """Inside, `at(layer, module, input)` is called before every reader, which reads what it returns."""
+    """Inside, `at(layer, module, input)` is called before every reader, which reads what it returns.
+
+    The input is the first argument, by its place or by its name.
+    """
     with ExitStack() as hooks:
         for layer in {member.layer: None for group in groups for member in group.readers}:
 
-            def hook(module: nn.Module, read: tuple[Tensor, ...], layer: str = layer) -> tuple[Tensor, ...]:
-                return (at(layer, module, read[0]), *read[1:])
+            def hook(module: nn.Module, read: Arguments, named: Named, layer: str = layer) -> tuple[Arguments, Named]:
+                if read:
+                    return (at(layer, module, read[0]), *read[1:]), named
+                first = next(iter(named))
+                return read, {**named, first: at(layer, module, named[first])}
 
-            hooks.callback(net.get_submodule(layer).register_forward_pre_hook(hook).remove)
+            hooks.callback(net.get_submodule(layer).register_forward_pre_hook(hook, with_kwargs=True).remove)
         yield
 
 

@@ -121,10 +121,10 @@ def layers(net: nn.Module, example: Tensor) -> list[tuple[str, LayerShape]]:
         for name, module in net.named_modules():
             if isinstance(module, _ConvNd | nn.Linear):
 
-                def hook(module: Any, read: tuple[Tensor, ...], name: str = name) -> None:
-                    called.append((name, _shape(module, read[0], len(example))))
+                def hook(module: Any, read: tuple[Any, ...], named: dict[str, Any], name: str = name) -> None:
+                    called.append((name, _shape(module, (*read, *named.values())[0], len(example))))
 
-                hooks.callback(module.register_forward_pre_hook(hook).remove)
+                hooks.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
         with evaluating(net), torch.no_grad():
             net(example)
     return called

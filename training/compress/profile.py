@@ -121,7 +121,7 @@ def profile(net: nn.Module, inputs: NDArray[Any], batch_rows: int = 256) -> Acti
 @contextmanager
 def _watched(net: nn.Module, seen: dict[str, Activity]) -> Iterator[None]:
     hooks = [
-        layer.register_forward_pre_hook(_recorder(name, seen))
+        layer.register_forward_pre_hook(_recorder(name, seen), with_kwargs=True)
         for name, layer in net.named_modules()
         if isinstance(layer, Weighted)
     ]
@@ -133,8 +133,8 @@ def _watched(net: nn.Module, seen: dict[str, Activity]) -> Iterator[None]:
 
 
 def _recorder(name: str, seen: dict[str, Activity]) -> Any:
-    def record(layer: nn.Module, read: tuple[Tensor, ...]) -> None:
-        (values,) = read
+    def record(layer: nn.Module, read: tuple[Any, ...], named: dict[str, Any]) -> None:
+        values: Tensor = (*read, *named.values())[0]
         rows = max(1, AT_ONCE // max(1, values[0].numel()))
         for part in torch.split(values, rows):
             activity = _activity(part, 1 if isinstance(layer, _ConvNd) else values.dim() - 1)

@@ -81,9 +81,13 @@ def full_widths(groups: Sequence[PruningGroup]) -> dict[str, int]:
 
 
 def least_important(groups: Sequence[PruningGroup], scores: Scores, widths: Mapping[str, int]) -> dict[str, list[int]]:
-    """The units that go for a group to have its width, in their order; groups that lose none are left out."""
+    """The units that go for a group to have its width, in their order; groups that lose none are left out.
+
+    A group without a width keeps its units: where one was left of it, it is no group any more, and widths that were
+    chosen then do not name it.
+    """
     gone = {
-        group.name: sorted(_by_worth(scores[group.name])[: group.units - widths[group.name]].tolist())
+        group.name: sorted(_by_worth(scores[group.name])[: group.units - widths.get(group.name, group.units)].tolist())
         for group in groups
     }
     return {name: units for name, units in gone.items() if units}

@@ -5,7 +5,8 @@ CVPR 2018, arXiv:1712.05877.
 """
 
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -167,12 +168,24 @@ class Quantizer:
             op_types_to_quantize=list(self.preset.operators),
             extra_options={},
         )
-        quantizer.quantize_model()
+        with refusing():
+            quantizer.quantize_model()
         quantizer.model.topological_sort()
         quantised: ModelProto = quantizer.model.model
         hold_floats(quantised)
         tiles.tile(quantised, self._tiled)
         return quantised
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Inside, whatever ONNX Runtime's quantiser raises becomes a QuantisationRefused that says so."""
+    try:
+        yield
+    except Exception as error:  # it stumbles over some plain graphs, such as a transposed convolution in groups
+        raise QuantisationRefused(
+            f"graph: expected one that ONNX Runtime can quantise, got {type(error).__name__}: {error}"
+        ) from error
 
 
 def over_few_channels(model: ModelProto) -> frozenset[str]:
@@ -218,15 +231,16 @@ def dynamic(model: ModelProto, preset: DynamicPreset, keep_float: list[str]) -> 
     excluded = [*keep_float, *(f"{name}_MatMul" for name in keep_float)]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "dynamic.onnx")
-        quantize_dynamic(
-            model,
-            path,
-            op_types_to_quantize=["MatMul"],
-            per_channel=True,
-            reduce_range=True,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=excluded,
-        )
+        with refusing():
+            quantize_dynamic(
+                model,
+                path,
+                op_types_to_quantize=["MatMul"],
+                per_channel=True,
+                reduce_range=True,
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=excluded,
+            )
         quantised: ModelProto = onnx.load(path)
     return quantised
 

@@ -174,8 +174,39 @@ class TwoRows(nn.Module):
 
 
 def test_a_net_with_a_batch_size_of_its_own_is_not_exported(tmp_path: Path) -> None:
-    with pytest.raises((ExportRefused, torch.onnx.OnnxExporterError)):
+    with pytest.raises(ExportRefused):
         export(TwoRows().eval(), INPUT, OUTPUT, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+class LooksAtValues(nn.Module):
+    """A net whose way depends on what it reads."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 1 if x.sum() > 0 else x
+
+
+class WithoutOperator(nn.Module):
+    """A net with a function that ONNX does not have."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.special.bessel_j0(x)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("net", "reason"),
+    [
+        (LooksAtValues(), "GuardOnDataDependentSymNode: Could not guard on data-dependent expression .*$"),
+        (WithoutOperator(), "ConversionError: Error when translating node %bessel_j0 .*$"),
+    ],
+    ids=["looks at values", "without operator"],
+)
+def test_a_net_that_the_exporter_cannot_read_is_refused_with_what_it_says(
+    net: nn.Module, reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportRefused, match=f"^net: expected one that PyTorch exports, got {reason}"):
+        export(net.eval(), INPUT, OUTPUT, tmp_path)
     assert not list(tmp_path.iterdir())
 
 

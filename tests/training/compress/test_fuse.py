@@ -7,7 +7,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrizations
 
 from app.contract.tensors import DataType, InputSpec, OutputSpec
 from training.compress import fuse as module
@@ -90,7 +92,21 @@ class CalledTwice(nn.Module):
         return self.convolution(self.norm(self.convolution(image)))
 
 
-@pytest.mark.parametrize("net", [ReadTwice(), CalledTwice()], ids=["read twice", "called twice"])
+class ReadsItsWeight(nn.Module):
+    """A convolution whose weight is read beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return functional.conv_transpose2d(self.norm(self.convolution(image)), self.convolution.weight)
+
+
+@pytest.mark.parametrize(
+    "net", [ReadTwice(), CalledTwice(), ReadsItsWeight()], ids=["read twice", "called twice", "its weight read"]
+)
 def test_a_convolution_with_another_use_is_left_alone(net: nn.Module) -> None:
     fused = fuse(learnt(net), IMAGES)
     assert (fused.batch_norms, fused.left) == (0, 1)
@@ -120,8 +136,11 @@ def test_every_layer_that_can_take_a_batch_norm_in_does(net: nn.Module, rows: ND
     [
         nn.Sequential(nn.ConvTranspose2d(3, 6, 3, groups=3), nn.BatchNorm2d(6)),
         nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)),
+        nn.Sequential(parametrizations.weight_norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4)),
+        nn.Sequential(parametrizations.spectral_norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4)),
+        nn.Sequential(parametrizations.orthogonal(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4)),
     ],
-    ids=["transposed in groups", "without statistics"],
+    ids=["transposed in groups", "without statistics", "weight norm", "spectral norm", "orthogonal"],
 )
 def test_a_batch_norm_that_would_be_folded_wrongly_is_left(net: nn.Module) -> None:
     assert fold(learnt(net)).batch_norms == 0

@@ -103,6 +103,28 @@ def test_heads_are_not_offered_twice(net: Classifier, rows: Dataset) -> None:
     assert {group.name for group in prunable(net, example)} >= {"first.q", "second.q"}
 
 
+class Biased(nn.Module):
+    """Attention whose heads each have a mask of their own, and a wide layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = Attention(WIDTH, HEADS, 2)
+        self.wide, self.last = nn.Linear(WIDTH, 16), nn.Linear(16, 2)
+        self.register_buffer("mask", torch.randn(1, HEADS, LENGTH, LENGTH))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.last(self.wide(self.attention(x, self.mask)).relu().mean(1))
+        return logits
+
+
+def test_heads_that_the_net_does_not_run_without_are_not_offered(rows: Dataset) -> None:
+    example = torch.from_numpy(rows.inputs)
+    net = Biased().eval()
+    assert [group.name for group in head_groups(net)] == ["attention.q"]
+    assert "wide" in {group.name for group in prunable(net, example)}
+    assert "attention.q" not in {group.name for group in prunable(net, example)}
+
+
 def test_widths_of_heads_count_channels(net: Classifier) -> None:
     group = head_groups(net)[0]
     assert Limits(grid=2, floor=0.25, least=2).widths(group) == [4, 3, 2, 1]

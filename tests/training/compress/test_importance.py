@@ -14,6 +14,7 @@ from training.compress import importance
 from training.compress.groups import Member, PruningGroup, find_groups
 from training.compress.importance import IMPORTANCES, Scores, activation, apoz, magnitude, per_unit, random, taylor
 from training.data.dataset import Dataset
+from training.errors import RemovalRefused
 
 CHANCE = np.random.default_rng(3)
 IMAGES = Dataset(CHANCE.standard_normal((20, 2, 4, 4), np.float32), CHANCE.integers(0, 3, 20))
@@ -151,6 +152,88 @@ def test_positions_folded_into_the_rows_are_one_row() -> None:
     group = PruningGroup("first", 5, (Member("first", each),), (), (Member("last", each),))
     scores = taylor(net, [group], rows, mean_output, 0)["first"]
     np.testing.assert_allclose(scores, change_by_trial(net, group, rows), rtol=1e-4, atol=1e-9)
+
+
+class PositionsFirst(nn.Module):
+    """A net whose layers read [positions, rows, features]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(9)
+        self.first, self.last = nn.Linear(3, 5), nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        answers: Tensor = self.last(self.first(x.transpose(0, 1)).relu()).mean(0)
+        return answers
+
+
+@pytest.mark.parametrize("positions", [4, 6, 12])
+def test_rows_lie_along_the_axis_that_grows_with_them(positions: int) -> None:
+    net = PositionsFirst().eval()
+    rows = Dataset(CHANCE.standard_normal((6, positions, 3), np.float32), np.zeros(6, np.int64))
+    (group,) = found_in(net, rows)
+    scores = taylor(net, [group], rows, mean_output, 0)["first"]
+    np.testing.assert_allclose(scores, change_by_trial(net, group, rows), rtol=1e-4, atol=1e-9)
+
+
+class Channels(nn.Module):
+    """A net that takes the rows for positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv1d(3, 5, 1), nn.Conv1d(5, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        answers: Tensor = self.last(self.first(x.permute(1, 2, 0)).relu()).mean(0).T
+        return answers
+
+
+def test_rows_may_lie_behind_the_features() -> None:
+    net = Channels().eval()
+    rows = Dataset(CHANCE.standard_normal((6, 4, 3), np.float32), np.zeros(6, np.int64))
+    (group,) = found_in(net, rows)
+    scores = taylor(net, [group], rows, mean_output, 0)["first"]
+    np.testing.assert_allclose(scores, change_by_trial(net, group, rows), rtol=1e-4, atol=1e-9)
+
+
+class Shared(nn.Module):
+    """A net whose rows are all scaled by what it makes of a table of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 5), nn.Linear(5, 1)
+        self.register_buffer("table", torch.ones(4, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        answers: Tensor = x * self.last(self.first(self.table).relu()).mean()
+        return answers
+
+
+def test_what_is_not_read_row_by_row_is_refused() -> None:
+    each = tuple((unit,) for unit in range(5))
+    group = PruningGroup("first", 5, (Member("first", each),), (), (Member("last", each),))
+    with pytest.raises(RemovalRefused, match=r"last: expected to read row by row, got \[4, 5\] of 2 rows"):
+        taylor(Shared().eval(), [group], VECTORS, mean_output, 0)
+
+
+class ByName(nn.Module):
+    """A net that calls its layers by name."""
+
+    def __init__(self, net: nn.Sequential) -> None:
+        super().__init__()
+        self.first, self.last = net[4], net[7]
+
+    def forward(self, x: Tensor) -> Tensor:
+        answers: Tensor = self.last(input=self.first(input=x).relu())
+        return answers
+
+
+@pytest.mark.parametrize("name", IMPORTANCES)
+def test_a_layer_that_is_called_by_name_is_read_as_any_other(name: str) -> None:
+    named = ByName(picture_net()).eval()
+    plain = nn.Sequential(named.first, nn.ReLU(), named.last)
+    rows = Dataset(CHANCE.standard_normal((20, 6 * 16), np.float32), CHANCE.integers(0, 3, 20))
+    np.testing.assert_allclose(scored(name, named, rows)["first"], scored(name, plain, rows)["0"])
 
 
 def test_activation_is_what_is_read_times_the_weights_that_read_it() -> None:

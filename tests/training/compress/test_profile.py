@@ -85,6 +85,27 @@ class Twice(nn.Module):
         return answers
 
 
+class Sized(nn.Module):
+    """Tells a layer, behind its input, how large the output is to be; and calls another by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.dense = nn.ConvTranspose1d(FEATURES, FEATURES, 3, stride=2), nn.Linear(8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        answers: Tensor = self.dense(input=self.up(x, [8]))
+        return answers
+
+
+def test_what_a_layer_reads_is_its_first_argument_by_place_or_by_name() -> None:
+    lines = np.random.default_rng(8).standard_normal((4, FEATURES, 3)).astype(np.float32)
+    net = Sized()
+    seen = profile(net, lines).layers
+    require_figures(seen["up"], lines.transpose(0, 2, 1).reshape(-1, FEATURES))
+    with torch.no_grad():
+        require_figures(seen["dense"], net.up(torch.from_numpy(lines), [8]).numpy().reshape(-1, 8))
+
+
 def test_a_layer_that_is_called_twice_has_both_readings() -> None:
     net = Twice()
     rows = np.random.default_rng(8).standard_normal((6, FEATURES)).astype(np.float32)

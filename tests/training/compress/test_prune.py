@@ -121,6 +121,12 @@ def test_units_with_equal_scores_go_in_their_order_and_no_more_than_asked() -> N
     assert least_important(groups, equal, widths) == {"g": list(range(16))}
 
 
+def test_a_group_without_a_width_keeps_its_units() -> None:
+    groups = [group("g", 4), group("h", 4)]
+    scores = {"g": np.arange(4.0), "h": np.arange(4.0)}
+    assert least_important(groups, scores, {"h": 3}) == {"h": [0]}
+
+
 def test_importance_is_weighed_against_what_it_costs() -> None:
     groups = group("cheap", 32), group("dear", 32)
     scores = {"cheap": np.full(32, 1.0), "dear": np.full(32, 2.0)}

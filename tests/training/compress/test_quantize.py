@@ -17,6 +17,7 @@ from onnx import ModelProto, numpy_helper, parser
 import training
 from tests.training.graphs import images, residual, written
 from training.compress import graph
+from training.compress import quantize as module
 from training.compress.quantize import PRESETS, Quantizer, StaticPreset, find, over_few_channels, quantize
 from training.errors import GraphRefused, QuantisationRefused, UnknownPreset
 from training.measure.answers import graph_answers, open_graph
@@ -231,6 +232,46 @@ def test_a_graph_that_cannot_be_quantised_is_refused(
     with pytest.raises(refusal, match=finding):
         quantize(written(model, tmp_path / "model.onnx"), PORTABLE, CALIBRATION, tmp_path / "int8.onnx")
     assert not (tmp_path / "int8.onnx").exists()
+
+
+TRANSPOSED = """<ir_version: 10, opset_import: ["" : 20]>
+graph (float[batch, 4, 5] x) => (float[batch, 4, 7] y) { [grouped] y = ConvTranspose <group = 2> (x, w, b) }"""
+DENSE = """<ir_version: 10, opset_import: ["" : 20]>
+graph (float[batch, 4] x) => (float[batch, 3] y) { [dense] y = Gemm (x, w, b) }"""
+
+
+@pytest.mark.parametrize(
+    ("text", "weight", "bias", "finding"),
+    [
+        (TRANSPOSED, (4, 2, 3), (4,), "ValueError: operands could not be broadcast"),
+        (DENSE, (4, 3), (1, 3), "ValueError: The truth value of an array"),
+    ],
+    ids=["a transposed convolution in groups", "a bias of two axes"],
+)
+def test_a_graph_that_the_quantiser_stumbles_over_is_refused(
+    text: str, weight: tuple[int, ...], bias: tuple[int, ...], finding: str, tmp_path: Path
+) -> None:
+    model = parser.parse_model(text)
+    chance = np.random.default_rng(5)
+    for name, shape in {"w": weight, "b": bias}.items():
+        model.graph.initializer.append(numpy_helper.from_array(chance.random(shape, np.float32), name))
+    dims = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim[1:]]
+    rows = chance.random((20, *dims), np.float32)
+    plain = written(model, tmp_path / "model.onnx")
+    with pytest.raises(QuantisationRefused, match=f"expected one that ONNX Runtime can quantise, got {finding}"):
+        quantize(plain, PORTABLE, rows, tmp_path / "int8.onnx")
+    assert not (tmp_path / "int8.onnx").exists()
+
+
+def test_what_the_dynamic_quantiser_stumbles_over_is_refused(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(*_: object, **__: object) -> None:
+        raise KeyError("w4")
+
+    monkeypatch.setattr(module, "quantize_dynamic", stumble)
+    with pytest.raises(QuantisationRefused, match="expected one that ONNX Runtime can quantise, got KeyError: 'w4'"):
+        quantize(plain, PRESETS["dynamic"], CALIBRATION, tmp_path / "int8.onnx")
 
 
 def test_a_quantised_graph_is_not_quantised_again(plain: Path, tmp_path: Path) -> None:
