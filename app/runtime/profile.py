@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,10 @@ from app.runtime.session import Session
 MEASURE_SECONDS = 1.5
 """For one way to run a graph. In less, a size that takes 70 ms is run once or twice, and noise says whether it pays."""
 RUNS = 5
-"""Runs of one size, where they are quick enough."""
+"""Runs of one size, at least, where they are quick enough."""
+LEAST_SECONDS = 0.005
+"""That runs of one size are timed for. Five of a few microseconds fit into one hiccup of the machine, and a graph would
+be taken for a slow one as long as it is served."""
 FALLING = 0.9
 """Rows per second below this share of the best: larger batches are not measured any more."""
 GAIN = 1.03
@@ -167,10 +171,11 @@ def _side_by_side(session: Session | BoundSession, inputs: Tensors, instances: i
 
 
 def _time_runs(session: Session | BoundSession, inputs: Tensors, end: float, seconds: list[float]) -> None:
-    for _ in range(RUNS):
+    begun = time.perf_counter()
+    for runs in count(1):
         started = time.perf_counter()
         session.run(inputs)
         ended = time.perf_counter()
         seconds.append(ended - started)
-        if ended > end:
+        if ended > end or (runs >= RUNS and ended - begun > LEAST_SECONDS):
             break

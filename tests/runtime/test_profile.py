@@ -152,6 +152,19 @@ def test_the_median_of_a_few_runs_of_every_size_is_measured(clock: Clock, instan
     )
 
 
+def test_a_hiccup_of_the_machine_is_no_part_of_a_quick_graph(clock: Clock) -> None:
+    """For a millisecond all runs take ten times as long, and that is longer than five of them."""
+    hiccup = range(30, 40)
+    runs = iter(range(100_000))
+
+    def cost(rows: int) -> float:
+        return 1e-4 if next(runs) in hiccup else 1e-5
+
+    measured, _ = measure(clock, cost, 1)
+    assert sizes(measured) == [1, 2, 4, 8, 16, 32]
+    assert [seconds for _, seconds in measured] == pytest.approx([1e-5] * 6)
+
+
 def test_the_first_run_and_an_outlier_do_not_count(clock: Clock) -> None:
     seconds = iter([0.2, 0.001, 0.001, 0.1, 0.001, 0.001])
     fake: Any = Fake(clock, lambda _: next(seconds))
