@@ -37,7 +37,7 @@ from benchmarks.options import Pace, pace_of, parser
 from benchmarks.publishing import place
 from benchmarks.results import ECHO, NAIVE, OURS, Report, clients, milliseconds, number, percent
 
-CONVOLUTIONS = 16
+CONVOLUTIONS = 20
 LEAST_RUN_SECONDS = 0.005
 CONNECTIONS = (1, 8, 32)
 MULTIPLES = (0.5, 1.0, 1.5, 2.0, 3.0)
