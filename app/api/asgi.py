@@ -73,11 +73,11 @@ class InferenceDoor:
 
     async def _read_head(self, known: Known, scope: Scope, receive: Receive, send: Send) -> Head | None:
         """The head of a request whose body is wanted; None for one that has been answered, here or elsewhere."""
-        method, path, query, fields = known
-        headers = {name: value.strip() for name, value in fields}
-        head = self.inference.read_head(method, path, headers, query)
+        method, path, query, given = known
+        fields = [(name, value.strip()) for name, value in given]  # servers leave the blanks behind a value
+        head = self.inference.read_head(method, path, dict(fields), query)
         if head is None:
-            await self._application({**scope, "headers": list(fields)}, receive, send)
+            await self._application({**scope, "headers": fields}, receive, send)
             return None
         refusal = self.inference.refuse(head)
         if refusal is not None:

@@ -49,7 +49,7 @@ class Doorkeeper:
         await self._application(scope, receive, guarded)
 
     def _admit(self, scope: Scope) -> Caller:
-        caller = self._access.identify({name: value.strip() for name, value in scope["headers"]})
+        caller = self._access.identify(dict(scope["headers"]))
         caller.check_known()
         if caller.bucket is not None:
             caller.bucket.take(self._clock())

@@ -138,7 +138,6 @@ def test_no_more_runs_are_under_way_than_there_are_instances() -> None:
 WITHOUT_THREADS = """
 import threading
 from app.runtime.instances import InlineInstance, InstanceGroup
-from tests.collector import no_collector
 
 start, count = threading.Thread.start, iter(range(100))
 

@@ -47,6 +47,12 @@ def require_runs(net: nn.Module, example: Tensor) -> Tensor:
     return answers
 
 
+def first_argument(given: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
+    """What a layer reads: its first argument, by its place or by its name."""
+    first: Tensor = (*given, *named.values())[0]
+    return first
+
+
 def _watch(module: nn.Module, name: str, entered: list[str]) -> Iterator[Any]:
     def leave(*_: object) -> None:
         entered.pop()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from training.compress.evaluating import evaluating
+from training.compress.evaluating import evaluating, first_argument
 from training.compress.groups import Member, PruningGroup
 
 
@@ -122,7 +122,7 @@ def layers(net: nn.Module, example: Tensor) -> list[tuple[str, LayerShape]]:
             if isinstance(module, _ConvNd | nn.Linear):
 
                 def hook(module: Any, read: tuple[Any, ...], named: dict[str, Any], name: str = name) -> None:
-                    called.append((name, _shape(module, (*read, *named.values())[0], len(example))))
+                    called.append((name, _shape(module, first_argument(read, named), len(example))))
 
                 hooks.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
         with evaluating(net), torch.no_grad():

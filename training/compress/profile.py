@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from training.compress.cut import Weighted
-from training.compress.evaluating import evaluating
+from training.compress.evaluating import evaluating, first_argument
 
 AT_ONCE = 1 << 20
 """Values that are widened to float64 at a time: 8 MB."""
@@ -134,7 +134,7 @@ def _watched(net: nn.Module, seen: dict[str, Activity]) -> Iterator[None]:
 
 def _recorder(name: str, seen: dict[str, Activity]) -> Any:
     def record(layer: nn.Module, read: tuple[Any, ...], named: dict[str, Any]) -> None:
-        values: Tensor = (*read, *named.values())[0]
+        values = first_argument(read, named)
         rows = max(1, AT_ONCE // max(1, values[0].numel()))
         for part in torch.split(values, rows):
             activity = _activity(part, 1 if isinstance(layer, _ConvNd) else values.dim() - 1)
