@@ -44,7 +44,7 @@ def check(folder: Path, cache: GraphCache) -> Iterator[Finding]:
 def listing(models: Path) -> Iterator[tuple[str, str, str, str, str]]:
     """Model, version, task, variants and size of every version in a repository, from the manifests alone."""
     for folder in FolderStore(models, still_seconds=0).list().versions.values():
-        size = f"{sum(size for _, size, _, _ in folder.fingerprint) / 1e6:.1f} MB"
+        size = f"{sum(size for _, size, *_ in folder.fingerprint) / 1e6:.1f} MB"
         yield (folder.name, str(folder.version), *_describe(folder), size)
 
 

@@ -17,8 +17,8 @@ LARGEST_VERSION = 2**63 - 1
 
 Key = tuple[str, int]
 """Model name and version."""
-FileStamp = tuple[str, int, int, tuple[int, int]]
-"""A file's name, size and times of change: mtime, which a copy may keep, then the inode with ctime, which none can."""
+FileStamp = tuple[str, int, int, int, int]
+"""A file's name, size, mtime, which a copy may keep, inode, and ctime, which none can."""
 Fingerprint = tuple[FileStamp, ...]
 
 
@@ -38,7 +38,7 @@ class VersionFolder:
     @property
     def newest(self) -> float:
         """Time of the last change, in seconds since the epoch."""
-        return max(modified for _, _, modified, _ in self.fingerprint) / 1e9
+        return max(modified for _, _, modified, *_ in self.fingerprint) / 1e9
 
 
 @dataclass(slots=True)
@@ -175,7 +175,8 @@ def _stamps(folder: Path, root: Path) -> Iterator[FileStamp]:
             raise LoadFailed(f"{child.name}: expected a plain file, got a link")
         if child.is_file():
             stat = child.stat()
-            yield child.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns, (stat.st_ino, stat.st_ctime_ns)
+            name = child.relative_to(root).as_posix()
+            yield name, stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns
         elif child.is_dir() and not child.name.startswith(".") and not VERSION.fullmatch(child.name):
             yield from _stamps(child, root)
 
