@@ -35,6 +35,14 @@ LOAD_SECONDS = 60.0
 MOST_FOLDED = 1 << 30
 """Bytes of one result that the optimiser may compute at load: ONNX Runtime's own default since 1.27."""
 
+SPINNING = (
+    {"session.intra_op.spin_duration_us": "10", "session.force_spinning_stop": "1"}
+    if tuple(map(int, ort.__version__.split(".")[:2])) >= (1, 26)
+    else {"session.intra_op.allow_spinning": "0"}  # it knows no bound
+)
+"""How long a thread looks for more of its run before it sleeps. By itself it would look for milliseconds, behind a run
+too, and take the CPU from the event loop and from other models (docs/decisions/0014-spinning.md)."""
+
 Spec = TypeVar("Spec", bound=TensorSpec)
 
 
@@ -77,8 +85,8 @@ class Session:
             most_folded = min(MOST_FOLDED, most // max(1, graph.nodes))  # together no more than the memory there is
             options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(most_folded))
             options.log_severity_level = 4  # what a run raises is logged with the request it belongs to
-            # Threads that spin after a run take the CPU from the event loop and from other models.
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            for key, value in SPINNING.items():
+                options.add_session_config_entry(key, value)
             return ort.InferenceSession(path, options, providers)
 
         try:

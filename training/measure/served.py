@@ -18,7 +18,7 @@ Run = Callable[[NDArray[Any]], NDArray[np.float32]]
 
 
 def open_served(path: Path, threads: int = 1) -> Session:
-    """The graph in the server's own session: its checks, its optimisation level, threads that do not spin.
+    """The graph in the server's own session: its checks, its optimisation level, its way to wait.
 
     Raises LoadFailed where the server would not load it.
     """
