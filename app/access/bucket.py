@@ -5,7 +5,17 @@ import math
 from app.errors import RateLimited
 
 
-class TokenBucket:
+class Bottomless:
+    """The bucket of a caller without a rate."""
+
+    def take(self, now: float) -> None:
+        """There is always one more."""
+
+    def give_back(self) -> None:
+        """Nothing was taken."""
+
+
+class TokenBucket(Bottomless):
     """`rate` requests a second on average, `burst` of them at once. The clock is the caller's, in seconds."""
 
     def __init__(self, rate: float, burst: int) -> None:
@@ -19,15 +29,17 @@ class TokenBucket:
 
         An instant before the last one fills nothing: requests that waited on their connection come late.
         """
+        tokens = self._tokens
         if now > self._filled:
-            self._tokens = min(self._burst, self._tokens + (now - self._filled) * self._rate)
+            tokens = min(self._burst, tokens + (now - self._filled) * self._rate)
             self._filled = now
-        if self._tokens < 1:
+        if tokens < 1:
+            self._tokens = tokens
             raise RateLimited(
                 f"rate: expected at most {self._rate:g} requests a second for this key, got more",
-                retry_after=(1 - self._tokens) / self._rate,
+                retry_after=(1 - tokens) / self._rate,
             )
-        self._tokens -= 1
+        self._tokens = tokens - 1
 
     def give_back(self) -> None:
         """Puts a token back that was taken for nothing."""

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.access.bucket import TokenBucket
+from app.access.bucket import Bottomless, TokenBucket
 from app.access.keys import ANONYMOUS, Key, Keys, Scope, digest_of
 from app.errors import Forbidden, InvalidInput, Unauthorized
 
 logger = logging.getLogger("bonsai.access")
+
+BOTTOMLESS = Bottomless()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,7 +23,7 @@ class Caller:
     name: str
     """Empty where no key came."""
     scopes: frozenset[Scope]
-    bucket: TokenBucket | None = None
+    bucket: Bottomless = BOTTOMLESS
     has_key: bool = True
 
     def check_known(self) -> None:
@@ -126,7 +128,7 @@ class Keyring:
 
 def _caller(name: str, key: Key) -> Caller:
     rate = key.requests_per_second
-    bucket = None if rate is None else TokenBucket(rate, key.burst or max(1, round(rate)))
+    bucket = BOTTOMLESS if rate is None else TokenBucket(rate, key.burst or max(1, round(rate)))
     is_anonymous = name == ANONYMOUS
     return Caller("" if is_anonymous else name, key.scopes, bucket, has_key=not is_anonymous)
 

@@ -180,6 +180,5 @@ async def _read_body(message: Message, receive: Receive, limit: int) -> bytes | 
 
 async def write(answer: Answer, send: Send) -> None:
     """Sends a whole answer."""
-    headers = [*answer.header_list(), (b"content-length", b"%d" % len(answer.body))]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.header_list()})
     await send({"type": "http.response.body", "body": answer.body})

@@ -46,5 +46,26 @@ def written(answer: Answer, common: bytes, connection: bytes, method: str = "") 
     """An answer as it is sent; `common` are the header lines that every answer has."""
     body = answer.body
     sent = b"" if method == "HEAD" else body
-    lines = (STATUS_LINE[answer.status], common, answer.headers, len(body), connection, sent)
-    return b"%b%b%bcontent-length: %d\r\n%b\r\n%b" % lines
+    lines = answer.headers.lines
+    if answer.timing:
+        told = (
+            STATUS_LINE[answer.status],
+            common,
+            lines,
+            answer.timing,
+            answer.request_id,
+            len(body),
+            connection,
+            sent,
+        )
+        return b"%b%b%bserver-timing: %b\r\nx-request-id: %b\r\ncontent-length: %d\r\n%b\r\n%b" % told
+    if answer.request_id:
+        lines += b"x-request-id: %b\r\n" % answer.request_id
+    return b"%b%b%bcontent-length: %d\r\n%b\r\n%b" % (
+        STATUS_LINE[answer.status],
+        common,
+        lines,
+        len(body),
+        connection,
+        sent,
+    )

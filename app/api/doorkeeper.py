@@ -51,8 +51,7 @@ class Doorkeeper:
     def _admit(self, scope: Scope) -> Caller:
         caller = self._access.identify(dict(scope["headers"]))
         caller.check_known()
-        if caller.bucket is not None:
-            caller.bucket.take(self._clock())
+        caller.bucket.take(self._clock())
         return caller
 
 

@@ -21,7 +21,7 @@ def install(application: FastAPI) -> None:
 
 
 def response(answer: Answer) -> Response:
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.header_list()}
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers.fields}
     return Response(answer.body, answer.status, headers)
 
 
@@ -33,9 +33,9 @@ async def _bonsai_error(_: Request, error: Exception) -> Response:
 async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message = _HTTP_MESSAGES.get(error.status_code, error.detail)
-    headers = "".join(f"{name.lower()}: {value}\r\n" for name, value in (error.headers or {}).items()).encode()
+    fields = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
     return response(
-        error_answer(error.status_code, f"{clip(request.method)} {clip(request.url.path)}: {message}", headers)
+        error_answer(error.status_code, f"{clip(request.method)} {clip(request.url.path)}: {message}", *fields)
     )
 
 

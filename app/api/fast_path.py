@@ -6,20 +6,20 @@ its model runs on the event loop's thread. Everything that is not plain, and wha
 is there, is left to the ordinary way, which knows all cases and says what is wrong.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
+from app.api.answer_headers import answer_headers
 from app.api.connections import Arrival, Connection
 from app.api.direct import Direct
 from app.api.inference import Inference, fresh_id
-from app.contract.tensors import Signature
 from app.dataplane import DataPlane
 from app.errors import BonsaiError
 from app.protocol import native
 from app.protocol.json_tensors import SMALL
-from app.protocol.messages import InferRequest, Inputs, Outputs, Rows, ServedModel, Share, Timings
+from app.protocol.messages import Inputs, Outputs, Rows, ServedModel, Timings
 
 Read = Callable[[msgspec.Raw], Rows]
 
@@ -44,59 +44,70 @@ class FastPath:
     def __init__(self, inference: Inference, dataplane: DataPlane) -> None:
         self._inference = inference
         self._dataplane = dataplane
+        self._clock = dataplane.clock
 
     def handle(self, arrived: Sequence[Arrival]) -> None:
         """Handles requests that have come whole, unless their clients have gone since."""
-        since = self._dataplane.clock()
+        since = self._clock()
         lanes: dict[Hashable, _Lane] = {}
         for connection, direct, body in arrived:
-            head = direct.head
+            if not direct.head.is_plain or len(body) > SMALL or direct is not connection.direct:
+                connection.infer(direct, body)
+                continue
             try:
-                if not head.is_plain or len(body) > SMALL or direct is not connection.direct:
-                    connection.infer(direct, body)
-                    continue
                 plain = native.read_plain(body)
                 lane = lanes.get((plain.model, plain.version))
                 if lane is None:
-                    lane = lanes[plain.model, plain.version] = self._lane(plain, lanes.values())
-                lane.add(connection, direct, body, lane.read(plain.inputs))
+                    lane = lanes[plain.model, plain.version] = self._lane(plain, lanes)
+                rows = lane.read(plain.inputs)
+                count = len(rows)
+                if not 0 < count <= lane.room:
+                    raise NotPlain
+                direct.head.caller.bucket.take(direct.received)
+                lane.room -= count
+                lane.column += rows
+                lane.members.append((connection, direct, body, count))
             except Exception:  # noqa: BLE001 - boundary: the ordinary way says what is wrong; others wait
                 connection.infer(direct, body)
         for lane in dict.fromkeys(lanes.values()):
             if lane.members:
                 self._run(lane, since)
 
-    def _lane(self, plain: native.PlainBody, lanes: Iterable["_Lane"]) -> "_Lane":
+    def _lane(self, plain: native.PlainBody, lanes: Mapping[Hashable, "_Lane"]) -> "_Lane":
         """The lane of the model version that a request names: one of those that are there, where another request has
         named it otherwise. Raises what says that there is none."""
         model = self._dataplane.acquire(plain.model, None if plain.version is None else str(plain.version))
-        there = next((lane for lane in lanes if lane.served is model.served), None)
-        return there or _Lane(model.served, model.express, native.rows_reader(model.served))
+        for lane in lanes.values():
+            if lane.served is model.served:
+                return lane
+        return _Lane(model.served, model.express, native.rows_reader(model.served))
 
     def _run(self, lane: "_Lane", since: float) -> None:
         """Runs what has been read since then, and answers it."""
+        served = lane.served
         try:
             assert lane.express is not None
-            inputs = {lane.served.signature.inputs[0].name: lane.column}
-            outputs = lane.express.run(inputs, len(lane.column), self._dataplane.clock())
+            inputs = {served.signature.inputs[0].name: lane.column}
+            outputs = lane.express.run(inputs, len(lane.column), self._clock())
+            bodies = native.RunBodies(served, outputs)
         except Exception:  # noqa: BLE001 - boundary: run again the ordinary way, only the one whose input it was fails
             lane.give_back()
             for connection, direct, body, _ in lane.members:
                 connection.infer(direct, body)
             return
         began, joined, computed = outputs.started, outputs.joined, outputs.computed
-        request = InferRequest(None, None, _have_been_read, Timings(began), served=lane.served)  # all ask for the same
-        is_shared = len(lane.members) > 1
-        reading = began - since
+        reading, compute = began - since, 1e3 * (computed - began)
+        headers, good = answer_headers(served), self._inference.good
         stop = 0
         for connection, direct, _, rows in lane.members:
             start, stop = stop, stop + rows
+            head, received = direct.head, direct.received
             # They waited for each other before they were read: that is time in the queue, not of the reading.
-            request.timings = Timings(direct.received, direct.read, direct.read + reading, began, joined, computed)
-            head = direct.head
+            decoded = direct.read + reading
+            timings = Timings(received, direct.read, decoded, began, joined, computed)
             try:
-                share = Share(outputs, start, stop if is_shared else None)
-                connection.answer(self._inference.write(head, head.request_id or fresh_id(), request, share))
+                body = bodies.body(start, stop, 1e3 * (began - decoded), compute, 1e3 * (computed - received))
+                connection.answer(good(head, head.request_id or fresh_id(), served, timings, headers, body))
             except Exception as fault:  # noqa: BLE001 - boundary: requests of other connections are answered behind it
                 connection.fail(direct, fault)
 
@@ -104,40 +115,25 @@ class FastPath:
 class _Lane:
     """Plain requests of one turn to one model version."""
 
-    __slots__ = ("_room", "column", "express", "members", "read", "served")
+    __slots__ = ("column", "express", "members", "read", "room", "served")
 
     def __init__(self, served: ServedModel, express: Express | None, read: Read | None) -> None:
         """`express` is None where runs do not happen on the loop's thread, `read` where inputs cannot be plain."""
         self.served = served
-        self.members: list[tuple[Connection, Direct, bytes, int]] = []
-        """With how many rows each has."""
+        self.express = express
+        self.read = read or _no_rows
+        self.room = 0 if express is None or read is None else express.room()
+        """Rows that it takes beside those of its members."""
         self.column: Rows = []
         """The rows of all members, in order."""
-        self.express = express
-        self._room = 0 if express is None or read is None else express.room()
-        self.read = read if read is not None and self._room else _no_rows
-
-    def add(self, connection: Connection, direct: Direct, body: bytes, rows: Rows) -> None:
-        """Takes a request in. Raises NotPlain where it does not fit, RateLimited where its caller asks too often."""
-        count = len(rows)
-        if not count or len(self.column) + count > self._room:
-            raise NotPlain
-        bucket = direct.head.caller.bucket
-        if bucket is not None:
-            bucket.take(direct.received)
-        self.column += rows
-        self.members.append((connection, direct, body, count))
+        self.members: list[tuple[Connection, Direct, bytes, int]] = []
+        """With how many rows each has."""
 
     def give_back(self) -> None:
         """The members have not been answered: the ordinary way counts them anew."""
         for _, direct, _, _ in self.members:
-            if direct.head.caller.bucket is not None:
-                direct.head.caller.bucket.give_back()
+            direct.head.caller.bucket.give_back()
 
 
 def _no_rows(_: msgspec.Raw) -> Rows:
     return []
-
-
-def _have_been_read(_: Signature) -> Inputs:
-    raise AssertionError("the inputs have been read")

@@ -10,10 +10,10 @@ import msgspec
 from app.access.access import Access
 from app.access.keyring import NOBODY, Caller
 from app.access.keys import Scope
-from app.api.answer_headers import answer_headers
+from app.api.answer_headers import encoded_headers, server_timing
 from app.api.framing import Unreadable
 from app.api.routes import Route, json_length, route
-from app.api.status import Answer, MethodNotAllowed, answer_to
+from app.api.status import Answer, Headers, MethodNotAllowed, answer_to
 from app.dataplane import DataPlane, Pending
 from app.errors import BonsaiError, InvalidInput, TooLarge, clip
 from app.protocol import native
@@ -47,7 +47,7 @@ class Head:
     json_length: int | None
     """Of Inference-Header-Content-Length: how many bytes of the body are JSON."""
     is_plain: bool
-    """Its body is JSON for /predict, and it asks for nothing that changes how the body is handled."""
+    """Its body and its answer are JSON as /predict has it, and it asks for nothing else."""
 
 
 class Call(msgspec.Struct, eq=False):
@@ -106,7 +106,7 @@ class Inference:
             request_id,
             timeout,
             json_length(headers),
-            is_plain=found.decode is native.decode and timeout is None,
+            is_plain=found.decode is native.decode and found.encode is native.encode and timeout is None,
         )
 
     def refuse(self, head: Head) -> Answer | None:
@@ -134,8 +134,7 @@ class Inference:
         call = Call(self, head, head.request_id or fresh_id(), Timings(received, read), respond)
         caller = head.caller
         try:
-            if caller.bucket is not None:
-                caller.bucket.take(received)
+            caller.bucket.take(received)
             request = call.request = head.route.decode(body, call.timings, head.json_length)
         except Exception as error:  # noqa: BLE001 - boundary: a body that breaks the parser breaks nothing else
             respond(self.fail(call, BonsaiError.of(error)))
@@ -155,21 +154,27 @@ class Inference:
 
     def write(self, head: Head, request_id: bytes, request: InferRequest, share: Share) -> Answer:
         """The answer to a request that has been run: a good one, unless its route's format cannot carry it."""
-        served, timings = request.served, request.timings
-        assert served is not None
         try:
             encoded = head.route.encode(request, share)
         except Exception as error:  # noqa: BLE001 - boundary: what cannot be written must not take others along
-            return self.fail(Call(self, head, request_id, timings, _unheard, request), BonsaiError.of(error))
+            return self.fail(Call(self, head, request_id, request.timings, _unheard, request), BonsaiError.of(error))
+        assert request.served is not None
+        headers = encoded_headers(request.served, encoded)
+        return self.good(head, request_id, request.served, request.timings, headers, encoded.body)
+
+    def good(
+        self, head: Head, request_id: bytes, served: ServedModel, timings: Timings, headers: Headers, body: bytes
+    ) -> Answer:
+        """A good answer, whose body has just been written: it is timed, counted and logged."""
         written = timings.encoded = self._clock()
-        self._requests.answered(served.name, served.version, timings)
+        self._requests.answered(served, timings)
         if written - timings.received >= self._threshold:
             self._write_log(head, request_id, served, 200, None, timings.total)
-        return Answer(200, answer_headers(timings, request_id, served, encoded), encoded.body)
+        return Answer(200, headers, body, request_id, server_timing(timings))
 
     def fail(self, call: Call, error: BonsaiError) -> Answer:
         """The answer of a call that failed."""
-        answer = answer_to(error, b"x-request-id: %b\r\n" % call.request_id)
+        answer = answer_to(error, call.request_id)
         served = call.request.served if call.request is not None else None
         seconds = self._clock() - call.timings.received
         self._requests.failed(*_labels(served), error.code, seconds)

@@ -1,7 +1,7 @@
 """One table: error code -> HTTP status, and the answer that carries an error."""
 
 import math
-import re
+from typing import NamedTuple
 
 import msgspec
 import orjson
@@ -35,7 +35,8 @@ STATUS: dict[str, int] = {
 }
 
 
-_LINE = re.compile(rb"([^:]+): ([^\r]*)\r\n")
+Field = tuple[bytes, bytes]
+"""A header's name, in lower case, and its value."""
 
 
 class MethodNotAllowed(BonsaiError):
@@ -44,31 +45,55 @@ class MethodNotAllowed(BonsaiError):
     code = "method_not_allowed"
 
 
+class Headers(NamedTuple):
+    """Header fields in both forms that carriers send, made once where many answers have them."""
+
+    lines: bytes
+    """Each with its line end, as HTTP/1.1 has them."""
+    fields: tuple[Field, ...]
+    """As ASGI has them."""
+
+    @classmethod
+    def of(cls, *fields: Field) -> "Headers":
+        return cls(b"".join(b"%b: %b\r\n" % field for field in fields), fields)
+
+
 class Answer(msgspec.Struct, frozen=True):
     """A whole HTTP answer."""
 
     status: int
-    headers: bytes
-    """Header lines, each with its line end, as HTTP/1.1 has them; without content-length."""
+    headers: Headers
+    """Without content-length, and without the two below."""
     body: bytes
+    request_id: bytes = b""
+    """X-Request-Id, of answers to inference requests."""
+    timing: bytes = b""
+    """Server-Timing, of good ones."""
 
-    def header_list(self) -> list[tuple[bytes, bytes]]:
-        """The headers as ASGI has them."""
-        return _LINE.findall(self.headers)
+    def header_list(self) -> list[Field]:
+        """The headers as ASGI has them, content-length among them."""
+        fields = [*self.headers.fields, (b"content-length", b"%d" % len(self.body))]
+        if self.request_id:
+            fields.append((b"x-request-id", self.request_id))
+        if self.timing:
+            fields.append((b"server-timing", self.timing))
+        return fields
 
 
-def error_answer(status: int, message: str, headers: bytes = b"") -> Answer:
+def error_answer(status: int, message: str, *fields: Field, request_id: bytes = b"") -> Answer:
     """The one form of a failure: `{"error": message}`."""
-    return Answer(status, b"content-type: application/json\r\n" + headers, orjson.dumps({"error": message}))
+    headers = Headers.of((b"content-type", b"application/json"), *fields)
+    return Answer(status, headers, orjson.dumps({"error": message}), request_id)
 
 
-def answer_to(error: BonsaiError, headers: bytes = b"") -> Answer:
+def answer_to(error: BonsaiError, request_id: bytes = b"") -> Answer:
     """The answer to an error, with Retry-After (whole seconds) where coming back makes sense, Allow, and
     WWW-Authenticate (RFC 9110, section 15.5.2)."""
+    fields: list[Field] = []
     if isinstance(error, Unavailable):
-        headers += b"retry-after: %d\r\n" % math.ceil(error.retry_after)
+        fields.append((b"retry-after", b"%d" % math.ceil(error.retry_after)))
     if isinstance(error, MethodNotAllowed):
-        headers += b"allow: POST\r\n"
+        fields.append((b"allow", b"POST"))
     if isinstance(error, Unauthorized):
-        headers += b"www-authenticate: Bearer\r\n"
-    return error_answer(STATUS[error.code], str(error), headers)
+        fields.append((b"www-authenticate", b"Bearer"))
+    return error_answer(STATUS[error.code], str(error), *fields, request_id=request_id)

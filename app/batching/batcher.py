@@ -59,7 +59,7 @@ class DynamicBatcher:
     @property
     def idle(self) -> bool:
         """Nothing waits and nothing runs."""
-        return not (self._waiting.rows or self._retries or self._running)
+        return not (self._in_flight or self._running)
 
     def apply(self, limits: Limits, instances: Executor) -> None:
         """Changes the limits and the instances; what waits is bound by them from now on."""

@@ -39,9 +39,8 @@ class CostTable:
         self._seen = 0
         self.skips = 0
         """Runs that need not be learned from."""
-        self._best = 0
-        self._best_of = (0, 0, 0)
-        """What the best size was chosen by."""
+        self._best: dict[int, int] = {}
+        """The best size by its limit, as long as it holds."""
 
     def scaled(self, rows: int, seconds: float) -> "CostTable":
         """A table of the same form in which a run of so many rows takes so many seconds."""
@@ -70,8 +69,11 @@ class CostTable:
             self._sizes.insert(above, rows)
             self._usual.insert(above, seconds)
             self._high.insert(above, seconds)
+            self._best.clear()
             return
         self._seen += 1
+        if self._seen % CHOICE_RUNS == 0:
+            self._best.clear()
         if self._seen < FIRST_RUNS and seconds < self.usual(rows):
             self._scale(seconds / self.usual(rows))
             return
@@ -101,10 +103,10 @@ class CostTable:
 
         The limit where nothing was measured, and where the largest size that could be is the best.
         """
-        known = (limit, len(self._sizes), self._seen // CHOICE_RUNS)
-        if self._best_of != known:
-            self._best, self._best_of = self._best_rows(limit), known
-        return self._best
+        best = self._best.get(limit)
+        if best is None:
+            best = self._best[limit] = self._best_rows(limit)
+        return best
 
     def rows_within(self, seconds: float, limit: int) -> int:
         """The most rows, at most `limit`, that a run finishes in so many seconds; `limit` where not even one does."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from app.contract.tensors import OutputSpec
 from app.errors import NotRepresentable
 from app.protocol.messages import Array, Share
 
@@ -49,6 +50,20 @@ def _is_shared(share: Share, name: str, array: Array) -> bool:
     if share.stop is None or share.stop - share.start == len(array):
         return False
     return name not in share.outputs.lengths and array.size > 0 and array.dtype.kind not in "OV"
+
+
+def row_texts(array: Array, spec: OutputSpec, between: bytes) -> list[bytes]:
+    """The rows of an output as text, each without the brackets around it. `between` is what stands between them.
+
+    Raises NotRepresentable where the output is not as its spec says, is empty, or has what JSON cannot carry.
+    """
+    rank = array.ndim
+    if rank != len(spec.shape) or not array.size or array.dtype.kind in "OV":
+        raise _not_representable(spec.name)
+    text = encode(np.ascontiguousarray(array))
+    if _NULL in text:
+        raise _not_representable(spec.name)
+    return text[rank:-rank].split(between)
 
 
 class RunText:

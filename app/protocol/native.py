@@ -15,6 +15,7 @@ from app.protocol.messages import (
     Encoded,
     InferRequest,
     Inputs,
+    Outputs,
     Rows,
     ServedModel,
     Share,
@@ -55,6 +56,33 @@ class PredictBody(PlainBody, frozen=True):
         return {spec.name: _read(raw, spec, "inputs")}
 
 
+class RunBodies:
+    """The bodies of answers to requests that shared a run and asked for nothing but its outputs."""
+
+    __slots__ = ("_betweens", "_columns", "_form", "_rows")
+
+    def __init__(self, served: ServedModel, outputs: Outputs) -> None:
+        """Raises NotRepresentable where an output does not fall into rows, or has one that JSON cannot carry."""
+        frame = _frame(served)
+        self._form, self._betweens = frame.form, frame.betweens
+        columns: list[list[bytes]] = []
+        for spec, between in zip(served.signature.outputs, self._betweens, strict=False):
+            columns.append(json_answers.row_texts(outputs.arrays[spec.name], spec, between))
+        if frame.labelled is not None:
+            made = predictions(frame.labelled, Share(outputs), None)
+            columns.append([json_answers.encode(prediction) for prediction in made])
+        self._columns, self._rows = columns, list(zip(*columns, strict=True))
+
+    def body(self, start: int, stop: int, queue: float, compute: float, total: float) -> bytes:
+        """The body of a request with these rows and these times, in milliseconds."""
+        texts = self._rows[start] if stop - start == 1 else self._joined(start, stop)
+        return self._form % (*texts, queue, compute, total)
+
+    def _joined(self, start: int, stop: int) -> list[bytes]:
+        pairs = zip(self._betweens, self._columns, strict=True)
+        return [between.join(column[start:stop]) for between, column in pairs]
+
+
 class _Frame(NamedTuple):
     """What every answer of a model has in common."""
 
@@ -62,6 +90,10 @@ class _Frame(NamedTuple):
     """Names, and what stands before their values."""
     labelled: OutputSpec | None
     """The output that predictions are made of."""
+    form: bytes
+    """A whole answer: %b for the rows of each output, and of the predictions, without the brackets around them."""
+    betweens: tuple[bytes, ...]
+    """What stands between two rows of each of them."""
 
 
 read_plain = msgspec.json.Decoder(PlainBody).decode
@@ -70,6 +102,7 @@ _BODY = msgspec.json.Decoder(PredictBody)
 _NAMED = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _BRACE = ord("{")
 _PREDICTIONS = b',"predictions":'
+_TIMING = b',"timing_ms":{"queue":%.3f,"compute":%.3f,"total":%.3f}}'
 
 
 def decode(body: bytes, timings: Timings, _: int | None = None) -> InferRequest:
@@ -99,25 +132,28 @@ def encode(request: InferRequest, share: Share) -> Encoded:
     """The answer of /predict, put together from texts. Raises NotRepresentable."""
     served, timings = request.served, request.timings
     assert served is not None
-    outputs, labelled = _frame(served)
+    outputs, labelled, *_ = _frame(served)
     text = b""
     for name, key in outputs:
         text += key + json_answers.nested(share, name)
-    body = b'%b}%b,"timing_ms":{"queue":%.3f,"compute":%.3f,"total":%.3f}}' % (
-        text,
-        b"" if labelled is None else _PREDICTIONS + json_answers.encode(predictions(labelled, share, request.top_k)),
+    text += b"}"
+    if labelled is not None:
+        text += _PREDICTIONS + json_answers.encode(predictions(labelled, share, request.top_k))
+    times = _TIMING % (
         1e3 * (timings.started - timings.decoded),
         1e3 * (timings.computed - timings.started),
         1e3 * (timings.computed - timings.received),
     )
-    return Encoded(body)
+    return Encoded(text + times)
 
 
 @lru_cache
 def rows_reader(served: ServedModel) -> Callable[[msgspec.Raw], Rows] | None:
     """What reads and proves a nested list for the model's only input, raising ValueError or RecursionError; None where
-    no parser alone can, or there are more inputs."""
+    no parser alone can, there are more inputs, or RunBodies cannot write what the model answers."""
     spec, *others = served.signature.inputs
+    if any(output.datatype in ("BYTES", "BF16") for output in served.signature.outputs):
+        return None
     exact = json_tensors.exact_decoder(spec.datatype, spec.shape)
     return None if others or spec.medium is not None or exact is None else exact.decode
 
@@ -127,8 +163,17 @@ def _frame(served: ServedModel) -> _Frame:
     begin = json_answers.encode({"model": served.name, "version": served.version})[:-1] + b',"outputs":{'
     specs = served.signature.outputs
     keys = [(b"," if index else begin) + json_answers.encode(spec.name) + b":" for index, spec in enumerate(specs)]
+    labelled = next((spec for spec in specs if spec.labels), None)
+    form, betweens = b"", []
+    for key, rank in zip(keys, (len(spec.shape) for spec in specs), strict=True):
+        form += key.replace(b"%", b"%%") + b"[" * rank + b"%b" + b"]" * rank
+        betweens.append(b"]" * (rank - 1) + b"," + b"[" * (rank - 1))
+    form += b"}"
+    if labelled is not None:
+        form += _PREDICTIONS + b"[%b]"
+        betweens.append(b",")
     names = [spec.name for spec in specs]
-    return _Frame(tuple(zip(names, keys, strict=True)), next((spec for spec in specs if spec.labels), None))
+    return _Frame(tuple(zip(names, keys, strict=True)), labelled, form + _TIMING, tuple(betweens))
 
 
 def _read_named(raw: memoryview, signature: Signature) -> Inputs:

@@ -1,6 +1,7 @@
 """What good answers move: counted in blocks, because each request would move seven histograms."""
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Protocol
@@ -34,6 +35,16 @@ class Points(Protocol):
     encoded: float
 
 
+class Version(Protocol):
+    """A model version."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+
 class Answers:
     """The good answers of one model version."""
 
@@ -42,16 +53,11 @@ class Answers:
         self.phases = {phase: Series(SECONDS) for phase in PHASES}
         self.latest = 0.0
         """When the latest of these requests came."""
-        self.fresh: list[Points] = []
-        """Those that are not counted yet."""
 
-    def fold(self) -> None:
-        """Brings the series up to date."""
-        if not self.fresh:
-            return
-        count = len(self.fresh) * len(POINTS)
-        points = np.fromiter(chain.from_iterable(map(_points, self.fresh)), np.float64, count).reshape(-1, len(POINTS))
-        self.fresh.clear()
+    def count(self, fresh: Sequence[Points]) -> None:
+        """Takes more of them in."""
+        count = len(fresh) * len(POINTS)
+        points = np.fromiter(chain.from_iterable(map(_points, fresh)), np.float64, count).reshape(-1, len(POINTS))
         self.latest = max(self.latest, float(points[:, 0].max()))
         self.total.observe_all(points[:, -1] - points[:, 0])
         for series, seconds in zip(self.phases.values(), np.diff(points, axis=1).T, strict=True):
@@ -63,18 +69,26 @@ class RequestMetrics(Collector):
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._answers: dict[tuple[str, int], Answers] = {}
+        self._fresh: list[tuple[Version, Points]] = []
+        """Good answers that are not counted yet."""
         self._failures: dict[tuple[str, str, str], int] = {}
         self._failed_seconds: dict[tuple[str, str], float] = {}
         registry.register(self)
 
-    def answered(self, model: str, version: int, points: Points) -> None:
+    def answered(self, by: Version, points: Points) -> None:
         """A good answer of a model version."""
-        answers = self._answers.get((model, version))
-        if answers is None:
-            answers = self._answers[model, version] = Answers()
-        answers.fresh.append(points)
-        if len(answers.fresh) >= BLOCK:
-            answers.fold()
+        self._fresh.append((by, points))
+        if len(self._fresh) >= BLOCK:
+            self._fold()
+
+    def _fold(self) -> None:
+        """Brings all series up to date."""
+        fresh: defaultdict[tuple[str, int], list[Points]] = defaultdict(list)
+        for by, points in self._fresh:
+            fresh[by.name, by.version].append(points)
+        self._fresh.clear()
+        for labels, answered in fresh.items():
+            self._answers.setdefault(labels, Answers()).count(answered)
 
     def failed(self, model: str, version: str, code: str, seconds: float) -> None:
         """A request that got an error after so long; model and version are empty where they are not known."""
@@ -84,11 +98,8 @@ class RequestMetrics(Collector):
 
     def answers_of(self, model: str, version: int) -> Answers:
         """The good answers of one model version, up to date; none where it has given none."""
-        answers = self._answers.get((model, version))
-        if answers is None:
-            return Answers()
-        answers.fold()
-        return answers
+        self._fold()
+        return self._answers.get((model, version), Answers())
 
     def failures_of(self, model: str, version: int) -> tuple[int, float]:
         """How many requests to one model version failed, and what they took together, in seconds."""
@@ -98,8 +109,8 @@ class RequestMetrics(Collector):
 
     def answers(self) -> Iterator[tuple[tuple[str, str], Answers]]:
         """Every model version with its good answers, up to date."""
+        self._fold()
         for (model, version), answers in self._answers.items():
-            answers.fold()
             yield (model, str(version)), answers
 
     def failures(self) -> Iterable[tuple[tuple[str, str, str], int]]:

@@ -22,7 +22,7 @@ from app.api.connections import Common, Inbox
 from app.api.framing import Unreadable
 from app.api.heads import Heads, KnownHead
 from app.api.http_protocol import HttpProtocol
-from app.api.status import Answer, answer_to, error_answer
+from app.api.status import Answer, Headers, answer_to, error_answer
 from tests.api.inbox import one_by_one
 from tests.api.transport import FakeTransport
 from tests.collector import no_collector
@@ -47,7 +47,7 @@ class FakeCall:
         self.cancelled = False
 
     def answer(self) -> None:
-        self.respond(Answer(200, b"x-test: 1\r\n", self.body))
+        self.respond(Answer(200, Headers.of((b"x-test", b"1")), self.body))
 
     def cancel(self) -> None:
         self.cancelled = True

@@ -276,6 +276,7 @@ def test_a_good_answer_has_the_outputs_and_these_headers() -> None:
         "x-model-version",
         "x-execution-provider",
         "x-request-id",
+        "content-length",
     }
     assert headers(answer)["x-model-version"] == "2"
     assert headers(answer)["x-execution-provider"] == "CPUExecutionProvider"
