@@ -165,6 +165,18 @@ def test_a_hiccup_of_the_machine_is_no_part_of_a_quick_graph(clock: Clock) -> No
     assert [seconds for _, seconds in measured] == pytest.approx([1e-5] * 6)
 
 
+def test_a_moment_in_which_the_machine_is_busy_elsewhere_does_not_end_it(clock: Clock) -> None:
+    """Runs take ten times as long for twelve milliseconds, in which one size is measured from beginning to end."""
+    runs = iter(range(100_000))
+
+    def cost(rows: int) -> float:
+        return 1e-4 if 1000 <= next(runs) < 1120 else 1e-5
+
+    measured, _ = measure(clock, cost, 1)
+    assert sizes(measured) == [1, 2, 4, 8, 16, 32]
+    assert [seconds for _, seconds in measured] == pytest.approx([1e-5] * 6)
+
+
 def test_the_first_run_and_an_outlier_do_not_count(clock: Clock) -> None:
     seconds = iter([0.2, 0.001, 0.001, 0.1, 0.001, 0.001])
     fake: Any = Fake(clock, lambda _: next(seconds))
