@@ -1,9 +1,11 @@
 """What the connections of a server have in common."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from app.api.busy_poll import BusyPoll
 from app.api.direct import Direct
 from app.api.heads import Heads
 from app.api.inference import Inference
@@ -60,6 +62,7 @@ class Inbox:
         self._handle = handle
         self._arrived: list[Arrival] = []
         self._turns = Turns(soon, self, lambda: ENOUGH, self._empty)
+        self._busy_poll = BusyPoll(soon, time.monotonic)
 
     @property
     def entries(self) -> int:
@@ -80,6 +83,8 @@ class Inbox:
     def handle_alone(self, connection: Connection, direct: Direct, body: bytes) -> None:
         """Handles a request at once: there is no other connection that it could share a run with."""
         self._handle(((connection, direct, body),))
+        if connection.direct is None:
+            self._busy_poll.answered(direct.received)
 
     def _empty(self) -> None:
         arrived, self._arrived = self._arrived, []
