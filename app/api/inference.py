@@ -167,7 +167,7 @@ class Inference:
     ) -> Answer:
         """A good answer, whose body has just been written: it is timed, counted and logged."""
         written = timings.encoded = self._clock()
-        self._requests.answered(served, timings)
+        self._requests.answered(served.name, served.version, timings)
         if written - timings.received >= self._threshold:
             self._write_log(head, request_id, served, 200, None, timings.total)
         return Answer(200, headers, body, request_id, server_timing(timings))

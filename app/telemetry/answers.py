@@ -1,9 +1,7 @@
 """What good answers move: counted in blocks, because each request would move seven histograms."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
-from operator import attrgetter
+import struct
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +18,9 @@ PHASES = ("read", "decode", "queue", "batch", "compute", "encode")
 BLOCK = 256
 """Requests that are counted together: some 0.1 ms of work, too little to be seen in another request's time."""
 
-_points = attrgetter(*POINTS)
+_EDGES = np.array(SECONDS)
+_RECORD = struct.Struct(f"{len(POINTS)}d")
+"""The points of a request."""
 
 
 class Points(Protocol):
@@ -35,16 +35,6 @@ class Points(Protocol):
     encoded: float
 
 
-class Version(Protocol):
-    """A model version."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def version(self) -> int: ...
-
-
 class Answers:
     """The good answers of one model version."""
 
@@ -53,15 +43,41 @@ class Answers:
         self.phases = {phase: Series(SECONDS) for phase in PHASES}
         self.latest = 0.0
         """When the latest of these requests came."""
+        self._series = (self.total, *self.phases.values())
+        self._fresh = bytearray(BLOCK * _RECORD.size)
+        self._filled = 0
+        """Bytes of requests that are not counted yet."""
 
-    def count(self, fresh: Sequence[Points]) -> None:
-        """Takes more of them in."""
-        count = len(fresh) * len(POINTS)
-        points = np.fromiter(chain.from_iterable(map(_points, fresh)), np.float64, count).reshape(-1, len(POINTS))
+    def add(self, points: Points) -> None:
+        """One more."""
+        _RECORD.pack_into(
+            self._fresh,
+            self._filled,
+            points.received,
+            points.read,
+            points.decoded,
+            points.started,
+            points.joined,
+            points.computed,
+            points.encoded,
+        )
+        self._filled += _RECORD.size
+        if self._filled == len(self._fresh):
+            self.fold()
+
+    def fold(self) -> None:
+        """Brings the series up to date."""
+        if not self._filled:
+            return
+        points = np.frombuffer(self._fresh, np.float64, self._filled // 8).reshape(-1, len(POINTS))
+        self._filled = 0
         self.latest = max(self.latest, float(points[:, 0].max()))
-        self.total.observe_all(points[:, -1] - points[:, 0])
-        for series, seconds in zip(self.phases.values(), np.diff(points, axis=1).T, strict=True):
-            series.observe_all(seconds)
+        seconds = np.column_stack((points[:, -1] - points[:, 0], np.diff(points, axis=1)))
+        buckets_each = len(SECONDS) + 1
+        found = np.searchsorted(_EDGES, seconds) + buckets_each * np.arange(len(self._series))
+        counts = np.bincount(found.ravel(), minlength=buckets_each * len(self._series)).reshape(-1, buckets_each)
+        for series, added, total in zip(self._series, counts.tolist(), seconds.sum(axis=0).tolist(), strict=True):
+            series.take_in(added, total)
 
 
 class RequestMetrics(Collector):
@@ -69,26 +85,16 @@ class RequestMetrics(Collector):
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._answers: dict[tuple[str, int], Answers] = {}
-        self._fresh: list[tuple[Version, Points]] = []
-        """Good answers that are not counted yet."""
         self._failures: dict[tuple[str, str, str], int] = {}
         self._failed_seconds: dict[tuple[str, str], float] = {}
         registry.register(self)
 
-    def answered(self, by: Version, points: Points) -> None:
+    def answered(self, model: str, version: int, points: Points) -> None:
         """A good answer of a model version."""
-        self._fresh.append((by, points))
-        if len(self._fresh) >= BLOCK:
-            self._fold()
-
-    def _fold(self) -> None:
-        """Brings all series up to date."""
-        fresh: defaultdict[tuple[str, int], list[Points]] = defaultdict(list)
-        for by, points in self._fresh:
-            fresh[by.name, by.version].append(points)
-        self._fresh.clear()
-        for labels, answered in fresh.items():
-            self._answers.setdefault(labels, Answers()).count(answered)
+        answers = self._answers.get((model, version))
+        if answers is None:
+            answers = self._answers[model, version] = Answers()
+        answers.add(points)
 
     def failed(self, model: str, version: str, code: str, seconds: float) -> None:
         """A request that got an error after so long; model and version are empty where they are not known."""
@@ -98,8 +104,11 @@ class RequestMetrics(Collector):
 
     def answers_of(self, model: str, version: int) -> Answers:
         """The good answers of one model version, up to date; none where it has given none."""
-        self._fold()
-        return self._answers.get((model, version), Answers())
+        answers = self._answers.get((model, version))
+        if answers is None:
+            return Answers()
+        answers.fold()
+        return answers
 
     def failures_of(self, model: str, version: int) -> tuple[int, float]:
         """How many requests to one model version failed, and what they took together, in seconds."""
@@ -109,8 +118,8 @@ class RequestMetrics(Collector):
 
     def answers(self) -> Iterator[tuple[tuple[str, str], Answers]]:
         """Every model version with its good answers, up to date."""
-        self._fold()
         for (model, version), answers in self._answers.items():
+            answers.fold()
             yield (model, str(version)), answers
 
     def failures(self) -> Iterable[tuple[tuple[str, str, str], int]]:

@@ -2,10 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
@@ -15,13 +12,12 @@ from prometheus_client.utils import floatToGoString
 class Series:
     """One labelled series: observations counted by bucket, and their sum."""
 
-    __slots__ = ("_edges", "bounds", "counts", "total")
+    __slots__ = ("bounds", "counts", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
-        self._edges = np.array(bounds)
 
     @property
     def count(self) -> int:
@@ -31,11 +27,10 @@ class Series:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
-    def observe_all(self, values: NDArray[Any]) -> None:
-        """A block of observations at once."""
-        added = np.bincount(np.searchsorted(self._edges, values), minlength=len(self.counts))
-        self.counts = [count + more for count, more in zip(self.counts, added.tolist(), strict=True)]
-        self.total += float(values.sum())
+    def take_in(self, counts: list[int], total: float) -> None:
+        """Observations that were counted elsewhere, by the same bounds, and their sum."""
+        self.counts = [count + more for count, more in zip(self.counts, counts, strict=True)]
+        self.total += total
 
 
 class Histogram(Collector):

@@ -1,7 +1,5 @@
 """Good answers are counted in blocks: at any moment the figures are those of one observation after the other."""
 
-from typing import NamedTuple
-
 import numpy as np
 import prometheus_client
 import pytest
@@ -12,11 +10,6 @@ from app.telemetry.answers import BLOCK, PHASES, POINTS, SECONDS, RequestMetrics
 from tests.metrics import value
 
 LABELS = ("model", "version")
-
-
-class Version(NamedTuple):
-    name: str
-    version: int
 
 
 def timings(random: np.random.Generator) -> Timings:
@@ -34,7 +27,7 @@ def test_its_exposition_is_that_of_prometheus_client(count: int) -> None:
     phases = prometheus_client.Histogram("p", "", (*LABELS, "phase"), buckets=SECONDS, registry=theirs)
     for number in range(count):
         answered, version = timings(random), 1 + number % 2
-        metrics.answered(Version("m", version), answered)
+        metrics.answered("m", version, answered)
         total.labels("m", str(version)).observe(answered.encoded - answered.received)
         for phase, first, second in zip(PHASES, POINTS, POINTS[1:], strict=False):
             phases.labels("m", str(version), phase).observe(getattr(answered, second) - getattr(answered, first))
@@ -54,7 +47,7 @@ def test_a_scrape_in_between_changes_nothing() -> None:
     for registry in (often, once):
         metrics, random = RequestMetrics(registry), np.random.default_rng(0)
         for _ in range(600):
-            metrics.answered(Version("m", 1), timings(random))
+            metrics.answered("m", 1, timings(random))
             if registry is often:
                 generate_latest(registry)
     assert lines(often, "bonsai_") == lines(once, "bonsai_")
