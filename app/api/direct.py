@@ -13,6 +13,8 @@ STAY, KEEP_ALIVE, CLOSE = b"", b"connection: keep-alive\r\n", b"connection: clos
 """What an answer says about the connection."""
 MAX_DISCARD = 64 << 10
 """Bytes of a refused request's body that are read for the sake of the connection."""
+_TIMED = b"%b%b%bserver-timing: %b\r\nx-request-id: %b\r\ncontent-length: %d\r\n%b\r\n%b"
+_UNTIMED = b"%b%b%b%bcontent-length: %d\r\n%b\r\n%b"
 
 
 class Direct(msgspec.Struct, eq=False):
@@ -46,26 +48,9 @@ def written(answer: Answer, common: bytes, connection: bytes, method: str = "") 
     """An answer as it is sent; `common` are the header lines that every answer has."""
     body = answer.body
     sent = b"" if method == "HEAD" else body
-    lines = answer.headers.lines
+    begin = (STATUS_LINE[answer.status], common, answer.headers.lines)
+    end = (len(body), connection, sent)
     if answer.timing:
-        told = (
-            STATUS_LINE[answer.status],
-            common,
-            lines,
-            answer.timing,
-            answer.request_id,
-            len(body),
-            connection,
-            sent,
-        )
-        return b"%b%b%bserver-timing: %b\r\nx-request-id: %b\r\ncontent-length: %d\r\n%b\r\n%b" % told
-    if answer.request_id:
-        lines += b"x-request-id: %b\r\n" % answer.request_id
-    return b"%b%b%bcontent-length: %d\r\n%b\r\n%b" % (
-        STATUS_LINE[answer.status],
-        common,
-        lines,
-        len(body),
-        connection,
-        sent,
-    )
+        return _TIMED % (*begin, answer.timing, answer.request_id, *end)
+    request_id = b"x-request-id: %b\r\n" % answer.request_id if answer.request_id else b""
+    return _UNTIMED % (*begin, request_id, *end)

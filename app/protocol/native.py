@@ -66,7 +66,7 @@ class RunBodies:
         frame = _frame(served)
         self._form, self._betweens = frame.form, frame.betweens
         columns: list[list[bytes]] = []
-        for spec, between in zip(served.signature.outputs, self._betweens, strict=False):
+        for spec, between in zip(served.signature.outputs, self._betweens, strict=False):  # predictions come last
             columns.append(json_answers.row_texts(outputs.arrays[spec.name], spec, between))
         if frame.labelled is not None:
             made = predictions(frame.labelled, Share(outputs), None)
