@@ -48,9 +48,8 @@ def written(answer: Answer, common: bytes, connection: bytes, method: str = "") 
     """An answer as it is sent; `common` are the header lines that every answer has."""
     body = answer.body
     sent = b"" if method == "HEAD" else body
-    begin = (STATUS_LINE[answer.status], common, answer.headers.lines)
-    end = (len(body), connection, sent)
+    status, lines, size = STATUS_LINE[answer.status], answer.headers.lines, len(body)
     if answer.timing:
-        return _TIMED % (*begin, answer.timing, answer.request_id, *end)
+        return _TIMED % (status, common, lines, answer.timing, answer.request_id, size, connection, sent)
     request_id = b"x-request-id: %b\r\n" % answer.request_id if answer.request_id else b""
-    return _UNTIMED % (*begin, request_id, *end)
+    return _UNTIMED % (status, common, lines, request_id, size, connection, sent)
