@@ -15,6 +15,7 @@ import uvicorn
 
 from app import __version__
 from app.access.keyring import Keyring
+from app.api.busy_poll import BusyPoll
 from app.api.connections import Common
 from app.api.heads import Heads
 from app.api.http_protocol import HttpProtocol
@@ -23,6 +24,7 @@ from app.main import Parts, assemble
 from app.repository.model import Model
 from app.repository.repository import Repository
 from app.settings import Settings
+from app.turns import soon
 
 logger = logging.getLogger("bonsai")
 
@@ -63,7 +65,8 @@ class Server(uvicorn.Server):
         parts.inference.access.keyring.on_change(heads.clear)
         self._max_connections = _allow_files(settings.max_connections)
         self._haste = settings.read_seconds * (1 - PATIENCE_WHEN_FULL)
-        common = Common(parts.inference, heads, parts.inbox, settings.read_seconds, self._max_connections)
+        busy_poll = BusyPoll(soon, time.monotonic)
+        common = Common(parts.inference, heads, parts.inbox, busy_poll, settings.read_seconds, self._max_connections)
         http = partial(HttpProtocol, common=common)
         super().__init__(
             uvicorn.Config(

@@ -1,6 +1,5 @@
 """What the connections of a server have in common."""
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -62,7 +61,6 @@ class Inbox:
         self._handle = handle
         self._arrived: list[Arrival] = []
         self._turns = Turns(soon, self, lambda: ENOUGH, self._empty)
-        self._busy_poll = BusyPoll(soon, time.monotonic)
 
     @property
     def entries(self) -> int:
@@ -83,8 +81,6 @@ class Inbox:
     def handle_alone(self, connection: Connection, direct: Direct, body: bytes) -> None:
         """Handles a request at once: there is no other connection that it could share a run with."""
         self._handle(((connection, direct, body),))
-        if connection.direct is None:
-            self._busy_poll.answered(direct.received)
 
     def _empty(self) -> None:
         arrived, self._arrived = self._arrived, []
@@ -97,6 +93,7 @@ class Common(NamedTuple):
     inference: Inference
     heads: Heads
     inbox: Inbox
+    busy_poll: BusyPoll
     read_seconds: float
     """Within which a request must come whole."""
     max_connections: int

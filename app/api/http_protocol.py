@@ -29,7 +29,7 @@ class HttpProtocol(HttpToolsProtocol, Connection):
 
     def __init__(self, *, common: Common, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
-        self.inference, self._heads, self._inbox, self._read_seconds, self._max_connections = common
+        self.inference, self._heads, self._inbox, self._busy_poll, self._read_seconds, self._max_connections = common
         self.peer, self._common_headers = "", b""
         self._dated: list[tuple[bytes, bytes]] = []
         self._unread, self._arrived, self._deadline = b"", 0.0, 0.0  # what is not read yet, and when it came
@@ -254,6 +254,8 @@ class HttpProtocol(HttpToolsProtocol, Connection):
             self._read()
         else:
             self._idle, self._deadline = True, UNTOLD
+            if len(self.connections) == 1:
+                self._busy_poll.answered(direct.received)
 
     def on_response_complete(self) -> None:
         if not self.transport.is_closing():

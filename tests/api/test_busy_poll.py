@@ -1,12 +1,10 @@
 """Busy polling, on a loop and a clock of the test's: when the loop stays awake, and for how long."""
 
 from collections.abc import Callable
-from typing import Any, cast
 
 import pytest
 
 from app.api.busy_poll import AT_ONCE_SECONDS, BusyPoll
-from app.api.connections import Inbox
 
 LOOK_SECONDS = AT_ONCE_SECONDS / 20
 
@@ -79,22 +77,3 @@ def test_however_many_requests_there_are_it_looks_once_a_turn(loop: Loop) -> Non
     for _ in range(10):
         loop.request(after=0)
     assert 19 <= loop.idle() <= 21
-
-
-class Connection:
-    direct: object | None = None
-
-
-class Direct:
-    received = 0.0
-    """Long before the answer to the one before."""
-
-
-@pytest.mark.parametrize("is_answered", [True, False])
-def test_a_request_that_is_not_answered_yet_keeps_nobody_awake(is_answered: bool) -> None:
-    soon: list[Callable[[], None]] = []
-    connection: Any = Connection()
-    inbox = Inbox(lambda _: setattr(connection, "direct", None if is_answered else Direct), soon.append)
-    for _ in range(2):
-        inbox.handle_alone(connection, cast(Any, Direct), b"")
-    assert bool(soon) == is_answered

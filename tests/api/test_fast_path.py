@@ -21,7 +21,7 @@ from app.api.http_protocol import HttpProtocol
 from tests import graphs
 from tests.api.application import Application, running
 from tests.api.conftest import LABELLED
-from tests.api.inbox import inbox, one_by_one
+from tests.api.inbox import asleep, inbox, one_by_one
 from tests.api.transport import FakeTransport
 from tests.api.world import chunk, exchange
 from tests.http.wire import request
@@ -57,7 +57,7 @@ class Crowd:
         self.inference = application.parts.inference
         loop = application.run(_running_loop())
         entrance = application.parts.inbox if handle is None else inbox(handle)
-        common = Common(self.inference, Heads(), entrance, 10.0, 1000)
+        common = Common(self.inference, Heads(), entrance, asleep(), 10.0, 1000)
         config = uvicorn.Config(application.parts.app, interface="asgi3", ws="none", log_config=None)
         state = ServerState()
         self.protocols = [

@@ -104,10 +104,19 @@ class Connection:
         self.transport = FakeTransport()
         self.heads = Heads() if known is None else known
         self.soon: list[Callable[[], None]] = []
+        self.polled: list[float] = []
+        """When the requests came after whose answers the loop may stay awake."""
         self.inbox = Inbox(one_by_one, self.soon.append) if beside is None else beside.inbox
         self.state = ServerState() if beside is None else beside.state
         self.protocol = HttpProtocol(
-            common=Common(self.inference, self.heads, self.inbox, 10.0, max_connections),  # type: ignore[arg-type]
+            common=Common(
+                self.inference,  # type: ignore[arg-type]
+                self.heads,
+                self.inbox,
+                SimpleNamespace(answered=self.polled.append),  # type: ignore[arg-type]
+                10.0,
+                max_connections,
+            ),
             config=uvicorn.Config(application, interface="asgi3", ws="none", log_config=None),
             server_state=self.state,
             app_state={},
@@ -266,6 +275,26 @@ def test_a_lone_connection_does_not_wait_for_others(connection: Connection) -> N
     connection.receive(request(b"now"))
     assert connection.soon == []
     assert connection.statuses() == [200, 200]
+
+
+def test_behind_the_answer_to_a_lone_connection_the_loop_may_stay_awake(connection: Connection) -> None:
+    connection.receive(request(b"now"))
+    assert connection.polled == [connection.calls[0].received]
+    connection.receive(request(b"later"))
+    assert len(connection.polled) == 1
+    connection.calls[1].answer()
+    assert connection.polled == [call.received for call in connection.calls]
+    connection.receive(request(b"now") + request(b"later"))  # the second is there already
+    assert len(connection.polled) == 2
+
+
+def test_where_there_are_other_connections_it_may_not() -> None:
+    first, second = two_of_one_server()
+    first.polled.clear()
+    first.receive(request(b"now"))
+    first.turn()
+    assert first.statuses() == [200, 200]
+    assert first.polled == second.polled == []
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from app.api.status import Answer
 from app.contract.tensors import Signature
 from tests import graphs
 from tests.api.application import Application, running
+from tests.api.inbox import asleep
 from tests.api.transport import FakeTransport
 from tests.fuzz import models
 
@@ -89,7 +90,7 @@ class World:
         loop.set_exception_handler(self._faults.from_loop)
         transport = FakeTransport()
         connection = HttpProtocol(
-            common=Common(self.parts.inference, self._heads, self.parts.inbox, PATIENCE_SECONDS, 1000),
+            common=Common(self.parts.inference, self._heads, self.parts.inbox, asleep(), PATIENCE_SECONDS, 1000),
             config=self._config,
             server_state=self._state,
             app_state={},
