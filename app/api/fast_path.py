@@ -121,9 +121,9 @@ class _Lane:
         """`express` is None where runs do not happen on the loop's thread, `read` where inputs cannot be plain."""
         self.served = served
         self.express = express
-        self.read = read or _no_rows
         self.room = 0 if express is None or read is None else express.room()
         """Rows that it takes beside those of its members."""
+        self.read = read if read is not None and self.room else _no_rows
         self.column: Rows = []
         """The rows of all members, in order."""
         self.members: list[tuple[Connection, Direct, bytes, int]] = []

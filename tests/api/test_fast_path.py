@@ -18,6 +18,7 @@ from app.access.keys import Keys, digest_of
 from app.api.connections import Common, Handle
 from app.api.heads import Heads
 from app.api.http_protocol import HttpProtocol
+from app.protocol import native
 from tests import graphs
 from tests.api.application import Application, running
 from tests.api.conftest import LABELLED
@@ -286,3 +287,16 @@ def test_requests_of_a_model_with_a_deadline_go_the_ordinary_way(models: Path, s
         assert application.parts.repository.acquire("m", None).express is None
         replies = Crowd(application, 3).ask(*[body([ROW])] * 3)
         assert [status for status, _, _ in replies] == [200] * 3
+
+
+def test_the_inputs_of_a_model_on_threads_are_not_read_twice(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reader(_: object) -> Callable[[object], None]:
+        return read.append
+
+    read: list[object] = []
+    monkeypatch.setattr(native, "rows_reader", reader)
+    assert application.parts.repository.acquire("slow", None).express is None
+    ((status, _, _),) = Crowd(application, 1).ask(body([[0.5] * 256], model="slow"))
+    assert (status, read) == (200, [])
