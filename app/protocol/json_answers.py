@@ -49,7 +49,22 @@ def _is_shared(share: Share, name: str, array: Array) -> bool:
     """Whether a run's output has rows of other requests too, and its text falls into rows."""
     if share.stop is None or share.stop - share.start == len(array):
         return False
-    return name not in share.outputs.lengths and array.size > 0 and array.dtype.kind not in "OV"
+    return name not in share.outputs.lengths and _falls_into_rows(array)
+
+
+def _falls_into_rows(array: Array) -> bool:
+    return array.size > 0 and array.dtype.kind not in "OV"
+
+
+def brackets(rank: int) -> tuple[bytes, bytes, bytes]:
+    """What stands before, between and behind the rows of a nested list."""
+    opened, closed = b"[" * rank, b"]" * rank
+    return opened, closed[1:] + b"," + opened[1:], closed
+
+
+def _within_brackets(array: Array) -> bytes:
+    """The text of an array with rows, without what stands before and behind them."""
+    return encode(np.ascontiguousarray(array))[array.ndim : -array.ndim]
 
 
 def row_texts(array: Array, spec: OutputSpec, between: bytes) -> list[bytes]:
@@ -57,13 +72,12 @@ def row_texts(array: Array, spec: OutputSpec, between: bytes) -> list[bytes]:
 
     Raises NotRepresentable where the output is not as its spec says, is empty, or has what JSON cannot carry.
     """
-    rank = array.ndim
-    if rank != len(spec.shape) or not array.size or array.dtype.kind in "OV":
+    if array.ndim != len(spec.shape) or not _falls_into_rows(array):
         raise _not_representable(spec.name)
-    text = encode(np.ascontiguousarray(array))
+    text = _within_brackets(array)
     if _NULL in text:
         raise _not_representable(spec.name)
-    return text[rank:-rank].split(between)
+    return text.split(between)
 
 
 class RunText:
@@ -73,12 +87,9 @@ class RunText:
 
     def __init__(self, array: Array, frame: tuple[bytes, bytes, bytes] | None = None) -> None:
         """`frame`: what stands before, between and behind the rows; by default what makes them one nested list."""
-        rank = array.ndim
-        opened, closed = b"[" * rank, b"]" * rank
-        between = closed[1:] + b"," + opened[1:]
-        self._open, self._between, self._close = frame or (opened, between, closed)
-        text = encode(np.ascontiguousarray(array))[rank:-rank]
-        self._rows = text.split(between) if len(array) > 1 else [text]
+        nested = brackets(array.ndim)
+        self._open, self._between, self._close = frame or nested
+        self._rows = _within_brackets(array).split(nested[1])
 
     def part(self, share: Share, name: str) -> bytes:
         """The list of a request's rows. Raises NotRepresentable."""

@@ -165,9 +165,10 @@ def _frame(served: ServedModel) -> _Frame:
     keys = [(b"," if index else begin) + json_answers.encode(spec.name) + b":" for index, spec in enumerate(specs)]
     labelled = next((spec for spec in specs if spec.labels), None)
     form, betweens = b"", []
-    for key, rank in zip(keys, (len(spec.shape) for spec in specs), strict=True):
-        form += key.replace(b"%", b"%%") + b"[" * rank + b"%b" + b"]" * rank
-        betweens.append(b"]" * (rank - 1) + b"," + b"[" * (rank - 1))
+    for key, spec in zip(keys, specs, strict=True):
+        opened, between, closed = json_answers.brackets(len(spec.shape))
+        form += key.replace(b"%", b"%%") + opened + b"%b" + closed
+        betweens.append(between)
     form += b"}"
     if labelled is not None:
         form += _PREDICTIONS + b"[%b]"

@@ -86,17 +86,14 @@ def measure(session: Session | BoundSession, batches: Iterable[Batch], instances
     end = time.perf_counter() + MEASURE_SECONDS
     best = 0.0
     for rows, inputs in batches:
-        seconds = math.inf
+        paying = rows / (FALLING * best) if best else math.inf
         try:
-            for _ in range(LOOKS):
-                seconds = min(seconds, _side_by_side(session, inputs, instances, end))
-                if rows / seconds >= FALLING * best or time.perf_counter() > end:
-                    break
+            seconds = _looked_at(session, inputs, instances, end, paying)
         except ExecutionFailed:
             return ()
         costs.append((rows, seconds))
         best = max(best, rows / seconds)
-        if time.perf_counter() > end or rows / seconds < FALLING * best:
+        if time.perf_counter() > end or seconds > paying:
             break
     return tuple(costs)
 
@@ -151,6 +148,16 @@ def _divisions(cpus: int) -> list[int]:
 def _pace(profile: Profile) -> float:
     """Rows per second at best."""
     return max((profile.instances * rows / seconds for rows, seconds in profile.costs), default=0.0)
+
+
+def _looked_at(session: Session | BoundSession, inputs: Tensors, instances: int, end: float, paying: float) -> float:
+    """Median seconds of a run; measured anew, LOOKS times at most, while it seems to take more than `paying`."""
+    seconds = math.inf
+    for _ in range(LOOKS):
+        seconds = min(seconds, _side_by_side(session, inputs, instances, end))
+        if seconds <= paying or time.perf_counter() > end:
+            break
+    return seconds
 
 
 def _side_by_side(session: Session | BoundSession, inputs: Tensors, instances: int, end: float) -> float:
