@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from tests.fuzz.inputs import shown
+
 CACHE = Path(__file__).parent.parent.parent / ".cache" / "fuzz"
-SHOWN = 2000
-"""Bytes of a finding that are printed."""
 
 
 def main() -> int:
@@ -37,7 +37,7 @@ def run(cache: Path, seconds: int) -> int:
         print("nothing found")
         return 0
     data = outcome.finding.read_bytes()
-    print(f"\nFOUND\n{outcome.report}\n\n{len(data)} bytes: {data[:SHOWN]!r}{' ...' if len(data) > SHOWN else ''}")
+    print(f"\nFOUND\n{outcome.report}\n\n{len(data)} bytes: {shown(data)}")
     print(f"\nplay it again: {sys.executable} -P -m tests.fuzz --cache {cache} replay {outcome.finding}")
     return 1
 
@@ -50,7 +50,7 @@ def replay(cache: Path, paths: list[Path]) -> int:
     with world(cache) as opened:
         targets = Targets(opened)
         for path in paths:
-            targets.run(path.read_bytes())
+            targets.run_file(path)
     print("nothing found")
     return 0
 

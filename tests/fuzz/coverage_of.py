@@ -24,7 +24,7 @@ def measure(cache: Path, corpus: Iterable[Path]) -> None:
         for path in corpus:
             if time.monotonic() > end:
                 break
-            targets.run(path.read_bytes())
+            targets.run_file(path)
             replayed += 1
     counted.stop()
     print(f"coverage of {replayed} inputs, lines and branches, start-up and load of the models included:")

@@ -6,6 +6,9 @@ _ABSENT = 0xFFFFFFFF
 
 CONNECTION, FRAMING, OIP, NATIVE, COMPRESSED = KINDS = b"CFONZ"
 
+SHOWN = 2000
+"""Bytes of an input that are printed."""
+
 BESIDE, SQUEEZED, PINNED, PACKED = 1, 2, 4, 8
 """How a request is sent: with another one in the same turn, its answer in gzip, to a version, in gzip itself."""
 
@@ -59,3 +62,8 @@ def unpack(data: bytes) -> Stream | Asked:
     head = data[1:7].ljust(6, b"\0")
     length = int.from_bytes(head[2:], "big")
     return Asked(kind, head[0], head[1], None if length == _ABSENT else length, data[7:])
+
+
+def shown(data: bytes) -> str:
+    """An input as it is printed."""
+    return f"{data[:SHOWN]!r}{' ...' if len(data) > SHOWN else ''}"

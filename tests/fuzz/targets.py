@@ -3,6 +3,7 @@
 import gzip
 import time
 import zlib
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -17,6 +18,8 @@ from tests.fuzz.world import LARGEST_BODY, Fault, World
 
 SLOW_SECONDS = 2.0
 """Of the thread's own time, which is a few milliseconds otherwise."""
+LOOKS = 3
+"""At what is slow, before it is a fault."""
 LENGTH = b"inference-header-content-length"
 
 
@@ -30,8 +33,27 @@ class Targets:
         self._beside = [self.maker.infer_body(name, binary=True) for name in self.maker.names]
 
     def run(self, data: bytes) -> None:
-        """One input, through the target that it is for."""
+        """One input, through the target that it is for. What is slow has to be slow each time: a virtual machine that
+        is halted for a moment sees that as its thread's own time."""
         given = inputs.unpack(data)
+        times: list[float] = []
+        while len(times) < LOOKS:
+            times.append(self._seconds(given))
+            if times[-1] <= SLOW_SECONDS:
+                return
+        raise Fault(f"took {min(times):.1f} s of the processor for {len(data)} bytes")
+
+    def run_file(self, path: Path) -> None:
+        """As run; what is raised tells of the file."""
+        data = path.read_bytes()
+        try:
+            self.run(data)
+        except Exception as error:
+            error.add_note(f"{path}: {inputs.shown(data)}")
+            raise
+
+    def _seconds(self, given: Stream | Asked) -> float:
+        """Of the processor, that it takes."""
         begun = time.thread_time()
         if isinstance(given, Stream):
             (_framing if given.kind == inputs.FRAMING else self._connection)(given)
@@ -41,9 +63,7 @@ class Targets:
             self._native(given)
         else:
             self._compressed(given)
-        took = time.thread_time() - begun
-        if took > SLOW_SECONDS:
-            raise Fault(f"took {took:.1f} s of the processor for {len(data)} bytes")
+        return time.thread_time() - begun
 
     def _connection(self, given: Stream) -> None:
         """Every answer is well-formed, and in whatever pieces the bytes come, they are the same."""

@@ -1,6 +1,9 @@
 """The targets without a fuzzer: valid requests, requests damaged at random, and answers that must not be."""
 
+import contextlib
+import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -13,7 +16,7 @@ from tests.fuzz.inputs import Asked, Stream
 from tests.fuzz.maker import Maker
 from tests.fuzz.mutations import Mutator
 from tests.fuzz.seeds import seeds
-from tests.fuzz.targets import Targets
+from tests.fuzz.targets import LOOKS, SLOW_SECONDS, Targets
 from tests.fuzz.world import Fault, World, world
 from tests.http.wire import request
 
@@ -160,6 +163,27 @@ def test_an_answer_that_never_comes_is_a_fault(opened: World, monkeypatch: pytes
     monkeypatch.setattr(opened.parts.inference, "handle", lambda *_: None)
     with pytest.raises(Fault, match="no answer"):
         opened.ask("/predict", b"{}", {})
+
+
+@pytest.mark.parametrize(("slow", "is_fault"), [(1, False), (LOOKS - 1, False), (LOOKS, True)])
+def test_what_is_slow_each_time_is_a_fault(
+    slow: int, is_fault: bool, targets: Targets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A moment in which the machine stood still is none."""
+    taken = [SLOW_SECONDS + 1] * slow + [0.0] * (LOOKS - slow)
+    clock = itertools.accumulate(step for seconds in taken for step in (0.0, seconds))
+    monkeypatch.setattr("tests.fuzz.targets.time.thread_time", lambda: next(clock))
+    with pytest.raises(Fault, match="of the processor") if is_fault else contextlib.nullcontext():
+        targets.run(Stream(inputs.FRAMING, 0, request()).pack())
+
+
+def test_a_fault_tells_of_the_file(targets: Targets, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tests.fuzz.targets.SLOW_SECONDS", -1.0)
+    kept = tmp_path / "input"
+    kept.write_bytes(Stream(inputs.FRAMING, 0, request()).pack())
+    with pytest.raises(Fault) as raised:
+        targets.run_file(kept)
+    assert f"{kept}: b'F" in raised.value.__notes__[0]
 
 
 def test_what_is_logged_as_a_fault_is_one(opened: World, targets: Targets, monkeypatch: pytest.MonkeyPatch) -> None:
