@@ -16,9 +16,12 @@ from app.runtime import cgroup
 SHARE = 0.75
 """Of the memory that there is; the rest is for requests, answers and the system."""
 SHARED_ARENA = "session.use_env_allocators"
-LARGE_BLOCK = 1 << 20
+LARGE_BLOCK = 4 << 20
 """Bytes. As large a block is mapped by itself, and goes back to the system when it is freed."""
-_M_MMAP_THRESHOLD = -3
+SPARE = 16 << 20
+"""Bytes that lie free at the end of a heap and are kept for the next requests: to be given a page by the system anew
+takes longer than to fill it."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 _bound: int | None = None
 
@@ -43,12 +46,16 @@ def bound(megabytes: int | None = None) -> int:
 
 
 def return_large_blocks() -> None:
-    """Has the C library give large blocks back to the system: bodies, arrays, answers. By itself glibc raises the size
-    from which on it does with each such block that is freed, to 32 MB in the end, and keeps what is smaller
-    (mallopt(3), M_MMAP_THRESHOLD). Other C libraries have no such rule to switch off."""
+    """Has the C library give large blocks back to the system and keep SPARE of the rest: bodies, arrays, answers.
+
+    By itself glibc raises the size from which on it gives back with each such block that is freed, to 32 MB in the end,
+    and keeps what is smaller; once one of both numbers is set, neither moves any more (mallopt(3), M_MMAP_THRESHOLD and
+    M_TRIM_THRESHOLD). Other C libraries have no such rule to switch off.
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK)
+        mallopt(_M_TRIM_THRESHOLD, SPARE)
 
 
 def _limits(cgroups: Path, membership: Path) -> Iterator[int]:

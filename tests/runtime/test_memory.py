@@ -1,5 +1,8 @@
 """Memory: what a huge run has fetched goes back to the system, and what a graph's weights take is known."""
 
+import platform
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,6 +11,7 @@ import pytest
 from onnx import helper
 
 from app.protocol.messages import Halt
+from app.runtime import memory
 from app.runtime import session as session_module
 from app.runtime.session import SHRINK_SECONDS, Session
 from tests import graphs
@@ -89,3 +93,41 @@ def test_a_huge_run_after_a_quiet_time_gives_back_what_it_fetched_itself(tmp_pat
     before = held()
     run(session, HUGE)
     assert held() < before + 0.2 * FETCHED
+
+
+FREED = """
+import resource, sys
+from pathlib import Path
+from app.runtime import memory
+
+def held():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+def handle(size):
+    body = bytearray(size)
+    copy = bytes(body)
+
+memory.return_large_blocks()
+small, large = map(int, sys.argv[1:])
+handle(small)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(100):
+    handle(small)
+fetched = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+before = held()
+kept = [bytes(bytearray(large)) for _ in range(10)]
+grown = held() - before
+del kept
+print(fetched, grown, held() - before)
+"""
+
+
+def test_memory_of_a_body_stays_for_the_next_and_that_of_a_huge_one_goes_back() -> None:
+    """In a process of its own, which has freed nothing else: a body as an image has, and huge ones."""
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("only glibc has the rule that is switched off")
+    sizes = (600_000, memory.LARGE_BLOCK)
+    pages, grown, left = map(int, subprocess.check_output([sys.executable, "-c", FREED, *map(str, sizes)]).split())
+    assert pages < 100, "less than one page a body"
+    assert grown >= 10 * memory.LARGE_BLOCK
+    assert left < memory.LARGE_BLOCK
