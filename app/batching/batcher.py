@@ -15,7 +15,7 @@ from app.batching.deadlines import Deadlines
 from app.batching.delay import Delay
 from app.batching.padding import Bucket
 from app.batching.retries import Retries
-from app.batching.room import Room, most_rows
+from app.batching.room import Room, most_rows, share
 from app.batching.runs import Executor, Result, Runs, Scheduler
 from app.batching.waiting import Waiting
 from app.contract.deployment import Limits
@@ -180,7 +180,8 @@ class DynamicBatcher:
         now = self._clock()
         if self._retries and (half := self._retries.take(now)) is not None:
             return half
-        room = Room(self._runs.costs, self._limits, self._waiting.rows, self._instances.count - self._slots, now)
+        rows = share(self._waiting.rows, self._running, self._instances.count)
+        room = Room(self._runs.costs, self._limits, rows, now)
         while self._has_work():
             if entries := self._waiting.take_fresh(room) or self._take(room, now):
                 batch = self._batch(entries)

@@ -1,9 +1,9 @@
 """How many rows the next batch may have."""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 
-from app.batching.batch import Entry
+from app.batching.batch import Batch, Entry
 from app.batching.cost import Costs
 from app.batching.padding import Bucket
 from app.contract.deployment import Limits
@@ -16,16 +16,28 @@ def most_rows(key: Hashable, limits: Limits) -> int:
     return limits.max_batch_rows
 
 
+def share(waiting: int, running: Collection[Batch], instances: int) -> int:
+    """Rows that a free instance takes, of all that wait.
+
+    They are shared between the free ones. And none takes more than its part of all there is: clients that are answered
+    together ask again together, so runs of seven rows and of one would remain what they are, though two of four take
+    less time.
+    """
+    free = instances - sum([batch.slots for batch in running])
+    rows = waiting + sum([batch.rows for batch in running])
+    return min(math.ceil(waiting / free), math.ceil(rows / instances))
+
+
 class Room:
     """The bounds of one batch that is being formed."""
 
     __slots__ = ("_costs", "_limits", "_now", "_share")
 
-    def __init__(self, costs: Costs, limits: Limits, waiting: int, free: int, now: float) -> None:
-        """`waiting` rows are shared between `free` instances."""
+    def __init__(self, costs: Costs, limits: Limits, share: int, now: float) -> None:
+        """`share`: rows that are this instance's, however many more would pay."""
         self._costs = costs
         self._limits = limits
-        self._share = math.ceil(waiting / free)
+        self._share = share
         self._now = now
 
     def rows(self, key: Hashable, earliest: float) -> int:

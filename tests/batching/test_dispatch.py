@@ -121,6 +121,24 @@ def test_instances_that_are_busy_get_no_share() -> None:
     assert world.batches() == [[1], [2, 3, 4], [5, 6, 7]]
 
 
+def test_an_instance_takes_no_more_than_its_part_of_all_rows() -> None:
+    """Eight clients that ask again at once: one had an instance alone, and seven would share each run of the other."""
+    world = World(instances=2)
+    world.submit()
+    world.settle()
+    for _ in range(7):
+        world.submit()
+    world.settle()
+    for _ in range(20):
+        first = world.under_way[0].run
+        assert first is not None
+        world.complete(0)
+        for _ in first.tickets:
+            world.submit()
+        world.settle()
+    assert max(len(batch) for batch in world.batches()) == 4
+
+
 def test_one_turn_fills_all_instances_and_leaves_what_is_over_budget() -> None:
     world = World(instances=3, max_batch_rows=2)
     for _ in range(8):

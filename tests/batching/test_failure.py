@@ -68,7 +68,7 @@ def test_halves_are_tried_before_what_waits() -> None:
 
 def test_halves_run_beside_each_other() -> None:
     world = World(breaks_on(2), instances=2)
-    world.submit(key="busy")
+    world.submit(4, key="busy")
     world.settle()
     for _ in range(4):
         world.submit()
