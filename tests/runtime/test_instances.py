@@ -179,6 +179,53 @@ def test_close_lets_the_run_that_is_under_way_end_and_then_ends_the_threads() ->
     assert not thread.is_alive()
 
 
+def test_a_closed_group_takes_no_run_that_nobody_would_ever_run() -> None:
+    group = InstanceGroup("m", 1, Loop().deliver)
+    group.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        group.start(lambda: None, lambda _: None)
+
+
+def test_a_run_that_fails_on_a_thread_leaves_nothing_to_the_garbage_collector() -> None:
+    loop = Loop()
+    seen: list[weakref.ref[BaseException]] = []
+    group = InstanceGroup("m", 1, loop.deliver)
+
+    def fail() -> None:
+        raise ExecutionFailed("no")
+
+    with no_collector():
+        group.start(fail, lambda error: seen.append(weakref.ref(error)))
+        loop.take()
+        group.start(lambda: None, lambda _: None)
+        loop.take()  # the thread has come to the next run
+        group.close()
+        assert [error() for error in seen] == [None]
+
+
+UNCLOSED = """
+import time
+from app.runtime.instances import InstanceGroup
+
+def refuse(done, result):
+    raise RuntimeError("Event loop is closed")
+
+def work():
+    print("began", flush=True)
+    time.sleep(0.2)
+    print("ended", flush=True)
+
+group = InstanceGroup("m", 2, refuse)
+group.start(work, print)
+time.sleep(0.1)
+"""
+
+
+def test_a_process_ends_after_the_run_that_is_under_way_though_nobody_closed_the_group() -> None:
+    found = subprocess.run([sys.executable, "-c", UNCLOSED], capture_output=True, text=True, timeout=PATIENCE)
+    assert (found.returncode, found.stdout, found.stderr) == (0, "began\nended\n", "")
+
+
 def test_an_inline_instance_runs_and_delivers_at_once_on_the_same_thread() -> None:
     delivered: list[Any] = []
     instance = InlineInstance()
