@@ -4,29 +4,26 @@ from functools import lru_cache
 
 from app.api.routes import JSON_LENGTH
 from app.api.status import Headers
-from app.protocol.messages import Encoded, ServedModel, Timings
+from app.protocol.messages import ServedModel, Timings
 
 
-@lru_cache
+@lru_cache(maxsize=1024)
 def answer_headers(
-    served: ServedModel, media_type: bytes = b"application/json", coding: bytes | None = None
+    served: ServedModel,
+    media_type: bytes = b"application/json",
+    coding: bytes | None = None,
+    json_length: int | None = None,
 ) -> Headers:
-    """Those that do not change from request to request."""
+    """Those that answers of one form have. `json_length`: bytes of JSON, where raw tensors follow it."""
+    lengths = () if json_length is None else ((JSON_LENGTH, b"%d" % json_length),)
     codings = () if coding is None else ((b"content-encoding", coding),)
     return Headers.of(
+        *lengths,
         (b"content-type", media_type),
         *codings,
         (b"x-model-version", b"%d" % served.version),
         (b"x-execution-provider", served.provider.encode()),
     )
-
-
-def encoded_headers(served: ServedModel, encoded: Encoded) -> Headers:
-    """The same of an answer whose body may be JSON that raw tensors follow: then they say how long it is."""
-    headers = answer_headers(served, encoded.media_type, encoded.coding)
-    if encoded.json_length is None:
-        return headers
-    return Headers.of((JSON_LENGTH, b"%d" % encoded.json_length), *headers.fields)
 
 
 def server_timing(timings: Timings) -> bytes:

@@ -10,7 +10,7 @@ import msgspec
 from app.access.access import Access
 from app.access.keyring import NOBODY, Caller
 from app.access.keys import Scope
-from app.api.answer_headers import encoded_headers, server_timing
+from app.api.answer_headers import answer_headers, server_timing
 from app.api.framing import Unreadable
 from app.api.routes import Route, json_length, route
 from app.api.status import Answer, Headers, MethodNotAllowed, answer_to
@@ -159,7 +159,7 @@ class Inference:
         except Exception as error:  # noqa: BLE001 - boundary: what cannot be written must not take others along
             return self.fail(Call(self, head, request_id, request.timings, _unheard, request), BonsaiError.of(error))
         assert request.served is not None
-        headers = encoded_headers(request.served, encoded)
+        headers = answer_headers(request.served, encoded.media_type, encoded.coding, encoded.json_length)
         return self.good(head, request_id, request.served, request.timings, headers, encoded.body)
 
     def good(

@@ -88,7 +88,7 @@ def _infer(match: re.Match[str], headers: Headers) -> Route:
     # tritonclient.http.aio says octet-stream of whatever it posts, also of JSON alone.
     if media_type not in (*JSON_TYPES, oip.BINARY_TYPE):
         raise UnsupportedMedia(f"content-type: expected application/json, got {clip(media_type)}")
-    return Route(partial(oip.decode, model=match["model"], version=match["version"]), oip.encode)
+    return Route(oip.Decoder(match["model"], match["version"]), oip.encode)
 
 
 def _media_type(headers: Headers) -> str:

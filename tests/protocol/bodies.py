@@ -51,7 +51,7 @@ def native_request(document: Any) -> InferRequest:
 
 
 def oip_request(document: Any) -> InferRequest:
-    return oip.decode(body(document), Timings(0.0), model="m", version=None)
+    return oip.Decoder("m", None)(body(document), Timings(0.0))
 
 
 def native_inputs(document: Any, given: Signature | None = None) -> Tensors:

@@ -36,7 +36,7 @@ def request(document: Any, *tensors: bytes, length: int | None = None) -> InferR
     """The request in a body of JSON and tensors; the header tells the JSON's length, or what the test says."""
     text = document if isinstance(document, bytes) else json.dumps(document).encode()
     given = len(text) if length is None else length
-    return oip.decode(b"".join((text, *tensors)), Timings(0.0), given, model="m", version=None)
+    return oip.Decoder("m", None)(b"".join((text, *tensors)), Timings(0.0), given)
 
 
 def inputs(document: Any, *tensors: bytes, of: Signature | None = None, length: int | None = None) -> Tensors:
@@ -61,7 +61,7 @@ def test_a_request_of_these_bytes() -> None:
         b"\x01\x00\x00\x00\x02\x00\x00\x00\x03\x00\x00\x00\x04\x00\x00\x00"
         b"\x01\x00"
     )
-    read = oip.decode(body, Timings(0.0), 175, model="m", version="3").read_inputs(TWO)
+    read = oip.Decoder("m", "3")(body, Timings(0.0), 175).read_inputs(TWO)
     assert {name: array.tolist() for name, array in read.items()} == {"x": [[1, 2], [3, 4]], "b": [True, False]}
 
 
@@ -180,7 +180,7 @@ def test_a_header_that_splits_the_json_is_refused() -> None:
 
 def test_without_the_header_there_are_no_bytes_behind_the_json() -> None:
     body = json.dumps({"inputs": [raw(12, [1, 3])]}).encode()
-    text = refusal(lambda: oip.decode(body, Timings(0.0), model="m", version=None))
+    text = refusal(lambda: oip.Decoder("m", None)(body, Timings(0.0)))
     assert text.startswith(f"{SIZE}: expected an integer from 0 to 0")
 
 
@@ -200,12 +200,12 @@ def test_a_body_without_json_is_the_only_input(
     datatype: str, spec: tuple[int, ...], body: bytes, shape: tuple[int, ...]
 ) -> None:
     of = signature(datatype, spec)
-    read = oip.decode(body, Timings(0.0), 0, model="m", version=None).read_inputs(of)["x"]
+    read = oip.Decoder("m", None)(body, Timings(0.0), 0).read_inputs(of)["x"]
     assert (read.shape, read.tobytes()) == (shape, body)
 
 
 def test_a_body_without_json_is_answered_with_raw_tensors() -> None:
-    asked = oip.decode(ROW, Timings(0.0), 0, model="m", version="2")
+    asked = oip.Decoder("m", "2")(ROW, Timings(0.0), 0)
     assert (asked.model, asked.version, asked.outputs, asked.id, asked.timeout) == ("m", "2", None, None, None)
     body, length = answer(asked, y=np.ones((1, 2), np.float32))
     assert body[length:] == struct.pack("<2f", 1, 1)

@@ -1,0 +1,108 @@
+"""The layout of infer bodies: the JSON that they begin with, and where behind it each tensor lies."""
+
+import math
+from typing import NamedTuple
+
+from app.contract.tensors import DataType, Signature
+from app.errors import InvalidInput
+from app.protocol import binary_tensors, json_tensors
+from app.protocol.infer_header import ID_LIMIT, INPUT_RESERVED, InferHeader, InputTensor, refuse_reserved
+from app.protocol.messages import Array, Tensors
+
+LONGEST = 2 << 10
+"""Bytes of JSON that are remembered."""
+CHECKED = (DataType.BYTES, DataType.BOOL)
+"""Elements of which not every byte is allowed: they are looked at in each body."""
+
+
+class Layout:
+    """What bodies of one length that begin with the same JSON have in common."""
+
+    __slots__ = ("_signature", "_size", "_text", "_views", "header")
+
+    def __init__(self, text: bytes, size: int) -> None:
+        """The layout of a body of so many bytes. Raises InvalidInput."""
+        self._text = text
+        self._size = size
+        self.header = InferHeader.read(text, size - len(text))
+        self._signature: Signature | None = None
+        """That the views fit."""
+        self._views: tuple[_View, ...] = ()
+
+    @property
+    def recurs(self) -> bool:
+        """Whether bodies with other values have it too."""
+        return len(self._text) <= LONGEST and None not in self.header.places
+
+    def fits(self, body: bytes, json_length: int | None) -> bool:
+        """Whether a body, of which so many bytes are JSON, has it."""
+        return json_length == len(self._text) and len(body) == self._size and body.startswith(self._text)
+
+    def read(self, body: bytes, signature: Signature) -> Tensors:
+        """The inputs in a body that has this layout. Raises InvalidInput."""
+        if signature is self._signature:
+            return {view.name: view.of(body) for view in self._views}
+        rest = memoryview(body)[len(self._text) :]
+        read = _read_inputs(self.header, rest, signature)
+        if self.recurs and all(DataType(tensor.datatype) not in CHECKED for tensor in self.header.inputs):
+            self._signature, self._views = signature, tuple(self._viewed())
+        return read
+
+    def _viewed(self) -> "list[_View]":
+        """Views of inputs that have been read, and are all numbers."""
+        begin = len(self._text)
+        return [
+            _View(
+                tensor.name,
+                DataType(tensor.datatype),
+                tuple(tensor.shape),
+                math.prod(tensor.shape),
+                begin + place.start,
+            )
+            for tensor, place in zip(self.header.inputs, self.header.places, strict=True)
+            if place is not None
+        ]
+
+
+class _View(NamedTuple):
+    """A tensor of numbers in a body that is known to have it."""
+
+    name: str
+    datatype: DataType
+    shape: tuple[int, ...]
+    elements: int
+    start: int
+
+    def of(self, body: bytes) -> Array:
+        return binary_tensors.numbers(body, self.datatype, self.elements, self.start).reshape(self.shape)
+
+
+def _read_inputs(header: InferHeader, rest: memoryview, signature: Signature) -> Tensors:
+    known = {spec.name for spec in signature.inputs}
+    read: dict[str, Array] = {}
+    for index, (tensor, place) in enumerate(zip(header.inputs, header.places, strict=True)):
+        field = f"inputs[{index}]"
+        if tensor.name not in known or tensor.name in read:
+            expected = f"one of {', '.join(sorted(known - read.keys()))}" if known - read.keys() else "no further input"
+            raise InvalidInput.field(f"{field}.name", expected=expected, got=f"'{tensor.name[:ID_LIMIT]}'")
+        refuse_reserved(tensor.parameters, INPUT_RESERVED, f"{field}.parameters")
+        read[tensor.name] = _read_tensor(tensor, None if place is None else rest[place], field)
+    return read
+
+
+def _read_tensor(tensor: InputTensor, raw: memoryview | None, field: str) -> Array:
+    datatype, shape = _datatype(tensor.datatype, f"{field}.datatype"), tuple(tensor.shape)
+    if raw is not None:
+        return binary_tensors.read(raw, datatype, shape, f"{field}.data")
+    if datatype in (DataType.FP16, DataType.BF16):
+        raise InvalidInput.field(
+            f"{field}.datatype", expected="a datatype that the protocol carries in JSON", got=datatype
+        )
+    return json_tensors.read_shaped(tensor.data, datatype, shape, f"{field}.data")
+
+
+def _datatype(name: str, field: str) -> DataType:
+    try:
+        return DataType(name)
+    except ValueError:
+        raise InvalidInput.field(field, expected=f"one of {', '.join(DataType)}", got=f"'{name[:40]}'") from None
