@@ -48,8 +48,7 @@ class DynamicBatcher:
         self._retries = Retries(self._expire)
         self._running: set[Batch] = set()
         self._admission = Admission(self._waiting, self._running, runs, clock)
-        self._slots = 0  # instances that they take
-        self._in_flight = 0
+        self._slots = self._in_flight = 0  # instances that are taken, requests that are not answered
         self._deadlines = Deadlines(scheduler, clock, self._expire)
         self._delay = Delay(scheduler, clock, self._dispatch)
         self._turns = Turns(scheduler.call_soon, self._waiting, self._enough, self._dispatch)
@@ -63,8 +62,7 @@ class DynamicBatcher:
 
     def apply(self, limits: Limits, instances: Executor) -> None:
         """Changes the limits and the instances; what waits is bound by them from now on."""
-        self._limits = limits
-        self._instances = instances
+        self._limits, self._instances = limits, instances
         self._delay.reset()
         if not self.idle:
             self._turns.ask(self._waiting.entries)
@@ -202,8 +200,8 @@ class DynamicBatcher:
 
     def _batch(self, entries: list[Entry]) -> Batch:
         count = self._instances.count
-        is_wide = self._runs.wide is not None and count > 1 and not (self._slots or self._waiting.rows)
-        return Batch(entries, slots=count) if is_wide else Batch(entries)
+        is_alone = count > 1 and not (self._slots or self._waiting.rows)
+        return Batch(entries, slots=count) if is_alone and self._runs.may_be_wide() else Batch(entries)
 
     def _take(self, room: Room, now: float) -> list[Entry]:
         """The entries of the next batch; none where what there was has to be answered otherwise."""
@@ -219,6 +217,7 @@ class DynamicBatcher:
         batch.started = self._clock()
         self._slots += batch.slots
         self._running.add(batch)
+        self._runs.cpu.begin()
         self._metrics.batch_rows.observe(batch.rows)
         work = partial(batch.execute, self._runs.of(batch), self._runs.padding, self._clock)
         try:
@@ -241,6 +240,7 @@ class DynamicBatcher:
     def _end(self, batch: Batch) -> None:
         self._running.remove(batch)
         self._slots -= batch.slots
+        self._runs.cpu.end()
         if batch.left:
             self._metrics.discarded(batch.left)
 

@@ -7,6 +7,7 @@ from typing import Protocol
 from app.batching.batch import Batch, Entry, Run
 from app.batching.cost import Costs
 from app.batching.padding import Padding
+from app.batching.shared_cpu import SharedCpu
 from app.protocol.messages import Outputs
 
 Result = Outputs | BaseException
@@ -42,10 +43,15 @@ class Runs:
     narrow: Run
     """Beside others, on an instance's part of the CPU."""
     costs: Costs
+    cpu: SharedCpu
     wide: Run | None = None
     """Alone, on all of the CPU: the quickest answer where nothing else waits."""
     wide_costs: Costs | None = None
     padding: Padding | None = None
+
+    def may_be_wide(self) -> bool:
+        """Whether a run that is alone here has all of the CPU, and there is a session for it."""
+        return self.wide is not None and self.cpu.is_free()
 
     def of(self, batch: Batch) -> Run:
         return self.wide if batch.slots > 1 and self.wide is not None else self.narrow

@@ -19,7 +19,7 @@ from app.runtime.graph_cache import GraphCache
 from app.runtime.guard import Graph, Stamp
 from app.runtime.profile import Batch, Profile
 from app.runtime.providers import CUDA, Placement
-from app.runtime.session import Session
+from app.runtime.session import ALONE, Session
 
 Open = Callable[[int], Session]
 """Opens the graph with so many threads."""
@@ -83,7 +83,7 @@ def load(folder: VersionFolder, deployment: Deployment, cache: GraphCache) -> Lo
     if chosen.threads != threads:
         proven = replace(proven, session=with_threads(chosen.threads))
     has_wide = chosen.wide_threads > 0 and graph.facts.weights <= deployment.wide_session_mb << 20
-    wide = with_threads(chosen.wide_threads) if has_wide else None
+    wide = Session.load(graph, placement, chosen.wide_threads, cache, ALONE) if has_wide else None
     if takes_any_size(proven):
         for session in filter(None, (proven.session, wide)):
             session.return_memory()

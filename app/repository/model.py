@@ -12,6 +12,7 @@ from app.batching.cost import Costs
 from app.batching.express import Express
 from app.batching.padding import Bucket, bucket_length
 from app.batching.runs import Runs
+from app.batching.shared_cpu import SharedCpu
 from app.contract.deployment import Deployment, Limits
 from app.contract.tensors import TensorSpec
 from app.errors import NotReady
@@ -34,6 +35,7 @@ class Model:
         loaded: Loaded,
         deployment: Deployment,
         metrics: Metrics,
+        cpu: SharedCpu,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         proven = loaded.proven
@@ -51,7 +53,8 @@ class Model:
         self._bound = loaded.bound
         if self._bound is None and self._runs_on_the_loop and proven.batchable:
             self._bound = bind_every_size(proven)
-        runs = _runs(loaded, self._bound.run if self._bound else self._run, deployment.limits.max_batch_rows)
+        run = self._bound.run if self._bound else self._run
+        runs = _runs(loaded, run, cpu, deployment.limits.max_batch_rows)
         self._batcher = DynamicBatcher(
             runs, self._instances, deployment.limits, clock=time.monotonic, scheduler=loop, metrics=self._metrics
         )
@@ -163,11 +166,12 @@ def _is_complete(costs: Measured, most_rows: int) -> bool:
     return not costs or costs[-1][0] == most_rows
 
 
-def _runs(loaded: Loaded, narrow: Run, most_rows: int) -> Runs:
+def _runs(loaded: Loaded, narrow: Run, cpu: SharedCpu, most_rows: int) -> Runs:
     chosen = loaded.profile
     return Runs(
         narrow=narrow,
         costs=Costs(chosen.costs, _is_complete(chosen.costs, most_rows)),
+        cpu=cpu,
         wide=loaded.wide.run if loaded.wide is not None else None,
         wide_costs=Costs(chosen.wide_costs, _is_complete(chosen.wide_costs, most_rows)),
         padding=loaded.proven.padding,

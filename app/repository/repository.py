@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.batching.shared_cpu import SharedCpu
 from app.contract.deployment import Deployment, Deployments
 from app.errors import BonsaiError, InvalidInput, LoadFailed, ManifestInvalid, NotFound, NotReady, clip
 from app.repository.loading import load
@@ -53,6 +54,7 @@ class Repository:
         self._store = store
         self._cache = cache
         self._metrics = metrics
+        self._cpu = SharedCpu(time.monotonic, time.thread_time)
         self._slots: dict[str, dict[int, Slot]] = {}
         metrics.states.watch(lambda: [(name, str(version), slot.state) for (name, version), slot in self._each()])
         self._problems: list[str] = []
@@ -214,7 +216,7 @@ class Repository:
         fields: dict[str, object] = {"model": folder.name, "version": folder.version}
         try:
             loaded = await asyncio.to_thread(load, folder, deployment, self._cache)
-            slot.model = Model(folder, loaded, deployment, self._metrics, asyncio.get_running_loop())
+            slot.model = Model(folder, loaded, deployment, self._metrics, self._cpu, asyncio.get_running_loop())
         except Exception as error:  # boundary: one version that cannot be loaded must not stop the others
             slot.state = State.FAILED
             slot.reason = str(error) if isinstance(error, BonsaiError) else "an unexpected fault; see the log"

@@ -3,7 +3,7 @@
 import math
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,13 +35,13 @@ LOAD_SECONDS = 60.0
 MOST_FOLDED = 1 << 30
 """Bytes of one result that the optimiser may compute at load: ONNX Runtime's own default since 1.27."""
 
-SPINNING = (
-    {"session.intra_op.spin_duration_us": "10", "session.force_spinning_stop": "1"}
-    if tuple(map(int, ort.__version__.split(".")[:2])) >= (1, 26)
-    else {"session.intra_op.allow_spinning": "0"}  # it knows no bound
-)
-"""How long a thread looks for more of its run before it sleeps. By itself it would look for milliseconds, behind a run
-too, and take the CPU from the event loop and from other models (docs/decisions/0014-spinning.md)."""
+_KNOWS_BOUND = tuple(map(int, ort.__version__.split(".")[:2])) >= (1, 26)
+_NEVER = {"session.intra_op.allow_spinning": "0"}
+BRIEFLY = {"session.intra_op.spin_duration_us": "10", "session.force_spinning_stop": "1"} if _KNOWS_BOUND else _NEVER
+"""How a thread looks for more of its run before it sleeps. By itself it would look for milliseconds, behind a run too,
+and take the CPU from the event loop and from other models (docs/decisions/0014-spinning.md)."""
+ALONE = {"session.intra_op.spin_duration_us": "500"} if _KNOWS_BOUND else _NEVER
+"""The same for runs that have the CPU to themselves: to the next run of a client that asks again at once."""
 
 Spec = TypeVar("Spec", bound=TensorSpec)
 
@@ -67,7 +67,14 @@ class Session:
         self._elements = {spec.name: (DTYPES[spec.datatype], spec.shape[1:]) for spec in self.signature.inputs}
 
     @classmethod
-    def load(cls, graph: Graph, placement: Placement, threads: int, cache: GraphCache) -> "Session":
+    def load(
+        cls,
+        graph: Graph,
+        placement: Placement,
+        threads: int,
+        cache: GraphCache,
+        spinning: Mapping[str, str] = BRIEFLY,
+    ) -> "Session":
         """Loads a graph with `threads` intra-op threads.
 
         Raises LoadFailed where ONNX Runtime cannot load it, its files change meanwhile, the provider asked for is not
@@ -85,7 +92,7 @@ class Session:
             most_folded = min(MOST_FOLDED, most // max(1, graph.nodes))  # together no more than the memory there is
             options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(most_folded))
             options.log_severity_level = 4  # what a run raises is logged with the request it belongs to
-            for key, value in SPINNING.items():
+            for key, value in spinning.items():
                 options.add_session_config_entry(key, value)
             return ort.InferenceSession(path, options, providers)
 

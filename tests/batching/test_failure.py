@@ -214,6 +214,7 @@ def test_an_executor_that_refuses_leaves_nobody_waiting() -> None:
     world.drain()
     assert len(ticket.outcomes) == 1
     assert after.answered_right
+    assert world.cpu.is_free()
 
 
 def test_half_of_a_failed_batch_that_waits_is_seen_to_wait() -> None:

@@ -41,6 +41,39 @@ def test_a_request_beside_a_narrow_run_is_narrow() -> None:
     assert flags(world) == [False] * 3
 
 
+def test_a_request_beside_another_models_run_is_narrow() -> None:
+    world = wide()
+    world.cpu.begin()
+    world.submit()
+    world.drain()
+    world.cpu.end()
+    world.submit()
+    world.drain()
+    assert flags(world) == [False, True]
+
+
+def test_a_request_beside_a_busy_event_loop_is_narrow() -> None:
+    world = wide()
+    for on_the_loop in (0, 5, 1):
+        world.now += 8
+        world.loop_seconds += on_the_loop
+        world.submit()
+        world.drain()
+    assert flags(world) == [True, False, True]
+
+
+def test_runs_of_every_kind_take_the_cpu_as_long_as_they_are_under_way() -> None:
+    world = wide(instances=2)
+    for requests in (1, 2, 3):
+        for _ in range(requests):
+            world.submit()
+        world.settle()
+        assert not world.cpu.is_free()
+        world.drain()
+        world.now += 1
+        assert world.cpu.is_free()
+
+
 def test_nothing_starts_beside_a_wide_run() -> None:
     world = wide()
     world.submit()

@@ -13,6 +13,7 @@ from app.batching.cost import Costs, Measured
 from app.batching.express import Express
 from app.batching.padding import Padding
 from app.batching.runs import Result, Runs
+from app.batching.shared_cpu import SharedCpu
 from app.contract.deployment import Limits
 from app.protocol.messages import DEFAULT_PRIORITY, Halt, Inputs, Outputs, Tensors, Timings
 from app.telemetry.load import Load
@@ -79,9 +80,13 @@ class World:
         self._metrics = metrics = Metrics()
         self._of_model = metrics.of("m", 1)
         has_wide = wide_costs is not None
+        self.loop_seconds = 0.0
+        """Of the CPU's time, that the event loop has taken."""
+        self.cpu = SharedCpu(lambda: self.now, lambda: self.loop_seconds)
         self.runs_of = Runs(
             lambda inputs, halt=None: self._run(inputs, halt, is_wide=False),
             Costs(costs),
+            self.cpu,
             (lambda inputs, halt=None: self._run(inputs, halt, is_wide=True)) if has_wide else None,
             Costs(wide_costs or ()),
             padding,

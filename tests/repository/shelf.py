@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from app.batching.batch import Entry, Outcome
+from app.batching.shared_cpu import SharedCpu
 from app.contract.deployment import FILENAME, Deployment, Deployments
 from app.contract.manifest import Manifest, Tolerance, Variant, digest
 from app.errors import LoadFailed
@@ -41,6 +42,7 @@ class Shelf:
         self.models.mkdir(exist_ok=True)
         self.cache = root / "graphs"
         self.metrics = Metrics()
+        self.cpu = SharedCpu(time.monotonic, time.thread_time)
         self._made = root / "made"
         self._count = 0
 

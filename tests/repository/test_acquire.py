@@ -181,3 +181,13 @@ def test_names_and_versions_are_listed_whatever_their_state(shelf: Shelf) -> Non
         assert {number: slot.state for number, slot in repository.versions("b").items()} == {1: "ready"}
 
     shelf.run(scenario)
+
+
+def test_all_models_of_a_server_share_its_cpu(shelf: Shelf) -> None:
+    two_models(shelf)
+
+    async def scenario(repository: Repository) -> None:
+        shared = {id(repository.acquire(name, None)._batcher._runs.cpu) for name in ("a", "b")}
+        assert len(shared) == 1
+
+    shelf.run(scenario)

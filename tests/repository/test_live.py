@@ -38,7 +38,7 @@ def play(shelf: Shelf, scenario: Scenario, instances: int, *, batchable: bool = 
 
     async def run() -> None:
         deployment = Deployment(instances=instances, limits=NO_LIMITS)
-        model = Model(folder, gated, deployment, shelf.metrics, asyncio.get_running_loop())
+        model = Model(folder, gated, deployment, shelf.metrics, shelf.cpu, asyncio.get_running_loop())
         try:
             await scenario(model, gate)
         finally:

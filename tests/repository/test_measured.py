@@ -37,6 +37,12 @@ def choosing(monkeypatch: pytest.MonkeyPatch) -> Choosing:
     return choosing
 
 
+def looks(session: Session) -> str:
+    """Microseconds for which a thread looks for more of a run."""
+    found: str = session._session.get_session_options().get_session_config_entry("session.intra_op.spin_duration_us")
+    return found
+
+
 def test_a_graph_is_measured_on_the_budget_of_this_process_and_its_profile_is_kept(
     shelf: Shelf, choosing: Choosing
 ) -> None:
@@ -46,6 +52,7 @@ def test_a_graph_is_measured_on_the_budget_of_this_process_and_its_profile_is_ke
         assert loaded.profile == MEASURED
         assert loaded.wide is not None
         assert loaded.wide is not loaded.proven.session
+        assert (looks(loaded.proven.session), looks(loaded.wide)) == ("10", "500")
     assert choosing == [cpu.budget()]
 
 

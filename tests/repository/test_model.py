@@ -199,7 +199,7 @@ def test_as_many_runs_are_under_way_as_there_are_instances(shelf: Shelf) -> None
     folder = VersionFolder("m", 1, shelf.models / "m", ())
 
     async def scenario() -> None:
-        model = Model(folder, meeting, Deployment(instances=3), shelf.metrics, asyncio.get_running_loop())
+        model = Model(folder, meeting, Deployment(instances=3), shelf.metrics, shelf.cpu, asyncio.get_running_loop())
         answers = await asyncio.gather(*(ask(model) for _ in range(3)))
         assert len(answers) == 3
         await model.close()
@@ -218,7 +218,7 @@ def test_what_may_take_any_time_is_not_run_on_the_event_loop(shelf: Shelf, make:
     folder = VersionFolder("m", 1, shelf.models / "m", ())
 
     async def scenario() -> None:
-        model = Model(folder, quick, Deployment(), shelf.metrics, asyncio.get_running_loop())
+        model = Model(folder, quick, Deployment(), shelf.metrics, shelf.cpu, asyncio.get_running_loop())
         assert isinstance(model._instances, InlineInstance) is is_inline
         await model.close()
 
@@ -233,7 +233,7 @@ def test_outputs_of_runs_on_the_event_loop_are_bounded_too(shelf: Shelf) -> None
 
     async def scenario() -> None:
         deployment = Deployment(limits=Limits(max_output_mb=1))
-        model = Model(folder, quick, deployment, shelf.metrics, asyncio.get_running_loop())
+        model = Model(folder, quick, deployment, shelf.metrics, shelf.cpu, asyncio.get_running_loop())
         assert isinstance(model._instances, InlineInstance)
         assert isinstance(await submit(model, rows[:2]), Share)
         assert isinstance(await submit(model, rows), ExecutionFailed)
@@ -256,7 +256,7 @@ def test_a_graph_that_declares_another_shape_than_it_gives_is_answered_on_the_ev
     folder = VersionFolder("m", 1, shelf.models / "m", ())
 
     async def scenario() -> None:
-        model = Model(folder, quick, Deployment(), shelf.metrics, asyncio.get_running_loop())
+        model = Model(folder, quick, Deployment(), shelf.metrics, shelf.cpu, asyncio.get_running_loop())
         assert isinstance(model._instances, InlineInstance)
         answer = await ask(model, np.arange(8, dtype=np.float32).reshape(2, 4))
         assert answer.tolist() == [[0, 1], [4, 5]]
@@ -304,7 +304,7 @@ def test_limits_under_which_a_run_may_take_long_take_it_from_the_event_loop(shel
     folder = VersionFolder("m", 1, shelf.models / "m", ())
 
     async def scenario() -> None:
-        model = Model(folder, quick, Deployment(), shelf.metrics, asyncio.get_running_loop())
+        model = Model(folder, quick, Deployment(), shelf.metrics, shelf.cpu, asyncio.get_running_loop())
         assert isinstance(model._instances, InlineInstance)
         before = await ask(model)
         model.apply(Deployment(limits=Limits(max_batch_rows=1 << 16, max_queue_rows=1 << 16)))

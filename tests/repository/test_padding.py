@@ -45,7 +45,7 @@ def play(shelf: Shelf, folder: Path, scenario: Callable[[Model], Coroutine[None,
     async def run() -> None:
         deployment = Deployment(limits=Limits(**limits))
         version = VersionFolder("m", 1, folder, ())
-        model = Model(version, loaded, deployment, shelf.metrics, asyncio.get_running_loop())
+        model = Model(version, loaded, deployment, shelf.metrics, shelf.cpu, asyncio.get_running_loop())
         await scenario(model)
         await asyncio.wait_for(model.close(), PATIENCE)
 

@@ -17,7 +17,7 @@ from app.protocol.messages import Array, Halt
 from app.runtime.graph_cache import GraphCache
 from app.runtime.guard import Graph
 from app.runtime.providers import CPU, Placement
-from app.runtime.session import SPINNING, Session
+from app.runtime.session import BRIEFLY, Session
 from tests import graphs
 from tests.collector import no_collector
 from tests.runtime import made
@@ -283,7 +283,7 @@ def test_cuda_on_a_machine_without_it_is_refused_unless_the_fallback_is_allowed(
 def test_threads_of_a_session_spin_for_a_moment_within_a_run_and_not_behind_it(tmp_path: Path) -> None:
     session = made.session_of(graphs.linear(tmp_path / "m" / "model.onnx"))
     options = session._session.get_session_options()
-    assert {key: options.get_session_config_entry(key) for key in SPINNING} == SPINNING
+    assert {key: options.get_session_config_entry(key) for key in BRIEFLY} == BRIEFLY
 
 
 def test_a_closed_session_lets_go_of_the_graph_and_refuses_runs(tmp_path: Path) -> None:
