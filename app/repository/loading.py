@@ -19,7 +19,7 @@ from app.runtime.graph_cache import GraphCache
 from app.runtime.guard import Graph, Stamp
 from app.runtime.profile import Batch, Profile
 from app.runtime.providers import CUDA, Placement
-from app.runtime.session import ALONE, Session
+from app.runtime.session import ALONE, BRIEFLY, Session
 
 Open = Callable[[int], Session]
 """Opens the graph with so many threads."""
@@ -67,12 +67,12 @@ def load(folder: VersionFolder, deployment: Deployment, cache: GraphCache) -> Lo
     proven = _load_manifested(folder, open_session) if folder.has_manifest else _load_bare(folder, open_session)
     graph = proven.graph
 
-    def with_threads(count: int) -> Session:
-        return Session.load(graph, placement, count, cache)
+    def with_threads(count: int, spinning: Mapping[str, str] = BRIEFLY) -> Session:
+        return Session.load(graph, placement, count, cache, spinning)
 
     def to_measure(count: int) -> Session:
         # What is only measured is not kept: a load never holds more than two copies of the weights.
-        return proven.session if count == threads else with_threads(count)
+        return proven.session if count == threads else with_threads(count, ALONE if count == cpu.budget() else BRIEFLY)
 
     batches = _batches(proven, deployment.limits.max_batch_rows)
     bound = _bind(proven, batches)
@@ -83,7 +83,7 @@ def load(folder: VersionFolder, deployment: Deployment, cache: GraphCache) -> Lo
     if chosen.threads != threads:
         proven = replace(proven, session=with_threads(chosen.threads))
     has_wide = chosen.wide_threads > 0 and graph.facts.weights <= deployment.wide_session_mb << 20
-    wide = Session.load(graph, placement, chosen.wide_threads, cache, ALONE) if has_wide else None
+    wide = with_threads(chosen.wide_threads, ALONE) if has_wide else None
     if takes_any_size(proven):
         for session in filter(None, (proven.session, wide)):
             session.return_memory()

@@ -111,7 +111,8 @@ def choose(open_session: Callable[[int], Session], batches: Sequence[Batch], cpu
         threads = cpus // instances
         profiles.append(Profile(instances, threads, measure(open_session(threads), batches, instances)))
     wide = profiles[0]
-    best = max(profiles, key=lambda profile: _pace(profile) / (1 if profile is wide else GAIN))
+    # What runs narrow can have a wide session beside it, which is quicker for one row; not the other way round.
+    best = max(profiles, key=lambda profile: _pace(profile) / (GAIN if profile is wide else 1))
     if best is wide or not wide.costs or wide.costs[0][1] * GAIN > best.costs[0][1]:
         return best
     return Profile(best.instances, best.threads, best.costs, wide.threads, wide.costs)

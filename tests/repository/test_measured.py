@@ -1,6 +1,7 @@
 """What a deployment leaves open is measured once at load; what it says is not questioned."""
 
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from app.runtime import cpu
 from app.runtime.graph_cache import GraphCache
 from app.runtime.profile import Profile
 from app.runtime.providers import Placement
-from app.runtime.session import Session
+from app.runtime.session import ALONE, BRIEFLY, Session
 from tests import graphs
 from tests.repository.shelf import Shelf, variant
 
@@ -76,13 +77,17 @@ def test_a_load_holds_no_more_than_two_copies_of_the_weights(shelf: Shelf, monke
     folder = shelf.publish("m", 1, lambda path: graphs.slow(path, repeats=20))
     opened: weakref.WeakSet[Session] = weakref.WeakSet()
     threads: list[int] = []
+    alone: list[bool] = []
     held: list[int] = []
     load = Session.load
 
-    def counted(graph: Path, placement: Placement, count: int, cache: GraphCache) -> Session:
-        session = load(graph, placement, count, cache)
+    def counted(
+        graph: Path, placement: Placement, count: int, cache: GraphCache, spinning: Mapping[str, str] = BRIEFLY
+    ) -> Session:
+        session = load(graph, placement, count, cache, spinning)
         opened.add(session)
         threads.append(count)
+        alone.append(spinning is ALONE)
         held.append(len(opened))
         return session
 
@@ -91,6 +96,7 @@ def test_a_load_holds_no_more_than_two_copies_of_the_weights(shelf: Shelf, monke
     monkeypatch.setattr(Session, "load", counted)
     shelf.load(folder)
     assert threads[:3] == [1, 8, 4]
+    assert alone[:3] == [False, True, False]
     assert max(held) == 2
 
 
