@@ -40,7 +40,7 @@ _NEVER = {"session.intra_op.allow_spinning": "0"}
 BRIEFLY = {"session.intra_op.spin_duration_us": "10", "session.force_spinning_stop": "1"} if _KNOWS_BOUND else _NEVER
 """How a thread looks for more of its run before it sleeps. By itself it would look for milliseconds, behind a run too,
 and take the CPU from the event loop and from other models (docs/decisions/0014-spinning.md)."""
-ALONE = {"session.intra_op.spin_duration_us": "500"} if _KNOWS_BOUND else _NEVER
+ALONE = {"session.intra_op.spin_duration_us": "2000"} if _KNOWS_BOUND else _NEVER
 """The same for runs that have the CPU to themselves: to the next run of a client that asks again at once."""
 
 Spec = TypeVar("Spec", bound=TensorSpec)

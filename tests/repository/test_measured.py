@@ -53,7 +53,7 @@ def test_a_graph_is_measured_on_the_budget_of_this_process_and_its_profile_is_ke
         assert loaded.profile == MEASURED
         assert loaded.wide is not None
         assert loaded.wide is not loaded.proven.session
-        assert (looks(loaded.proven.session), looks(loaded.wide)) == ("10", "500")
+        assert (looks(loaded.proven.session), looks(loaded.wide)) == ("10", "2000")
     assert choosing == [cpu.budget()]
 
 
