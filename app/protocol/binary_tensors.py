@@ -32,7 +32,7 @@ def read(raw: memoryview, datatype: DataType, shape: tuple[int, ...], field: str
         raise InvalidInput.field(field, expected="a shape that an array can have", got=f"{list(shape)}") from None
 
 
-def numbers(raw: bytes | memoryview, datatype: DataType, count: int, start: int = 0) -> Array:
+def view(raw: bytes | memoryview, datatype: DataType, count: int, start: int = 0) -> Array:
     """So many numbers from a byte on, where they are known to be; a view, as far as that is possible."""
     array = np.frombuffer(raw, _LITTLE_ENDIAN[datatype], count, start)
     # A tensor begins wherever the one before it ended; kernels may take for granted that elements are aligned.
@@ -58,7 +58,7 @@ def _numbers(raw: memoryview, datatype: DataType, count: int, field: str) -> Arr
         raise InvalidInput.field(field, expected=expected, got=f"{len(raw)}")
     if datatype is DataType.BOOL and (largest := np.frombuffer(raw, np.uint8).max(initial=0)) > 1:
         raise InvalidInput.field(field, expected="bytes of 0 and 1", got=f"{largest}")
-    return numbers(raw, datatype, count)
+    return view(raw, datatype, count)
 
 
 def _strings(raw: memoryview, count: int, field: str) -> Array:

@@ -26,8 +26,9 @@ class Layout:
         self._size = size
         self.header = InferHeader.read(text, size - len(text))
         self._signature: Signature | None = None
-        """That the views fit."""
-        self._views: tuple[_View, ...] = ()
+        """That its inputs have been held against."""
+        self._views: tuple[_View, ...] | None = None
+        """Empty where each body has to be looked at; None until a second body has come."""
 
     @property
     def recurs(self) -> bool:
@@ -41,27 +42,23 @@ class Layout:
     def read(self, body: bytes, signature: Signature) -> Tensors:
         """The inputs in a body that has this layout. Raises InvalidInput."""
         if signature is self._signature:
-            return {view.name: view.of(body) for view in self._views}
-        rest = memoryview(body)[len(self._text) :]
-        read = _read_inputs(self.header, rest, signature)
-        if self.recurs and all(DataType(tensor.datatype) not in CHECKED for tensor in self.header.inputs):
-            self._signature, self._views = signature, tuple(self._viewed())
+            if self._views is None:
+                self._views = self._viewed()
+            if self._views:
+                return {view.name: view.of(body) for view in self._views}
+        read = _read_inputs(self.header, memoryview(body)[len(self._text) :], signature)
+        self._signature = signature
         return read
 
-    def _viewed(self) -> "list[_View]":
-        """Views of inputs that have been read, and are all numbers."""
-        begin = len(self._text)
-        return [
-            _View(
-                tensor.name,
-                DataType(tensor.datatype),
-                tuple(tensor.shape),
-                math.prod(tensor.shape),
-                begin + place.start,
-            )
-            for tensor, place in zip(self.header.inputs, self.header.places, strict=True)
-            if place is not None
-        ]
+    def _viewed(self) -> "tuple[_View, ...]":
+        """Views of inputs that have been read once; none where not all of them are raw numbers."""
+        views: list[_View] = []
+        for tensor, place in zip(self.header.inputs, self.header.places, strict=True):
+            datatype, shape = DataType(tensor.datatype), tuple(tensor.shape)
+            if place is None or datatype in CHECKED:
+                return ()
+            views.append(_View(tensor.name, datatype, shape, math.prod(shape), len(self._text) + place.start))
+        return tuple(views)
 
 
 class _View(NamedTuple):
@@ -74,7 +71,7 @@ class _View(NamedTuple):
     start: int
 
     def of(self, body: bytes) -> Array:
-        return binary_tensors.numbers(body, self.datatype, self.elements, self.start).reshape(self.shape)
+        return binary_tensors.view(body, self.datatype, self.elements, self.start).reshape(self.shape)
 
 
 def _read_inputs(header: InferHeader, rest: memoryview, signature: Signature) -> Tensors:

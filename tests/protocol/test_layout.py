@@ -1,7 +1,6 @@
 """Layouts: bodies that begin with the same JSON are read like the first of them, and as strictly."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,7 @@ def text(*tensors: tuple[str, str, list[int], int], **members: Any) -> bytes:
 
 
 @pytest.fixture
-def read_headers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
+def read_headers(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The JSON that has been read."""
     seen: list[bytes] = []
     read = InferHeader.read
@@ -46,7 +45,7 @@ def read_headers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
         return read(text, left)
 
     monkeypatch.setattr(InferHeader, "read", watched)
-    yield seen
+    return seen
 
 
 FLOATS = text(("a", "FP32", [1, 2], 8), id="7", parameters={"priority": 1, "timeout": 5000})
