@@ -9,6 +9,7 @@ from app.api.direct import Direct
 from app.api.heads import Heads
 from app.api.inference import Inference
 from app.api.status import Answer
+from app.protocol.messages import Content
 from app.turns import Soon, Turns
 
 ENOUGH = 128
@@ -25,7 +26,7 @@ class Connection(ABC):
     direct: Direct | None
     """The request that is under way; None where it has been answered, or its client has gone."""
 
-    def infer(self, direct: Direct, body: bytes) -> None:
+    def infer(self, direct: Direct, body: Content) -> None:
         """Handles a request by itself, unless its client has gone since it came."""
         if direct is not self.direct:
             return

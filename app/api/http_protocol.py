@@ -9,13 +9,14 @@ import time
 from typing import Any
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from app.api.common_headers import CommonHeaders
 from app.api.connections import Common, Connection
+from app.api.cycles import Cycles
 from app.api.direct import CLOSE, CONTINUE, STAY, Direct, written
-from app.api.doorkeeper import NO_SNIFFING
-from app.api.framing import Body, Sized, TooLarge, TooManyConnections, TooSlow, Unreadable, body_of
+from app.api.framing import Body, Sized, TooManyConnections, TooSlow, Unreadable, body_of
 from app.api.heads import END_OF_HEAD, HeadReader, KnownHead
+from app.api.receive_buffer import LARGE, ReceiveBuffer
 from app.api.standstill import Standstill
 from app.api.status import Answer
 
@@ -24,14 +25,13 @@ UNTOLD = 0.0  # a clock that is read for every answer would be a hundredth of it
 LINGER_SECONDS = 2.0  # a client may go on sending that long after its answer
 
 
-class HttpProtocol(HttpToolsProtocol, Connection):
+class HttpProtocol(Cycles, Connection):
     """One connection."""
 
     def __init__(self, *, common: Common, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
         self.inference, self._heads, self._inbox, self._busy_poll, self._read_seconds, self._max_connections = common
-        self.peer, self._common_headers = "", b""
-        self._dated: list[tuple[bytes, bytes]] = []
+        self.peer, self._common_headers = "", CommonHeaders(self.server_state)
         self._unread, self._arrived, self._deadline = b"", 0.0, 0.0  # what is not read yet, and when it came
         self.direct: Direct | None = None
         self._reader: HeadReader | None = None
@@ -53,13 +53,21 @@ class HttpProtocol(HttpToolsProtocol, Connection):
         now = time.monotonic()
         if self._idle:
             self._idle = False
-            head, _, body = data.partition(END_OF_HEAD)
-            known = self._heads.get(head)
-            if known is not None and len(body) == known.length:
-                direct = self.direct = Direct(known.head, now, now)
-                enter = self._inbox.handle_alone if len(self.connections) == 1 else self._inbox.put
-                enter(self, direct, body)
-                return
+            end = data.find(END_OF_HEAD)
+            known = self._heads.get(data[:end])
+            if known is not None and end >= 0:
+                start = end + len(END_OF_HEAD)
+                missing = known.length + start - len(data)
+                if not missing:
+                    direct = self.direct = Direct(known.head, now, now)
+                    enter = self._inbox.handle_alone if len(self.connections) == 1 else self._inbox.put
+                    enter(self, direct, data[start:])
+                    return
+                if missing >= LARGE:
+                    self.direct, self._body = Direct(known.head, now), Sized(known.length)
+                    self._deadline = now + self._read_seconds
+                    self._receive(self._body, memoryview(data)[start:])
+                    return
         if not self._lingering:
             self._arrived = now
             self._unread += data
@@ -117,15 +125,9 @@ class HttpProtocol(HttpToolsProtocol, Connection):
 
     # Reading
 
-    @property
-    def _cycle(self) -> RequestResponseCycle | None:
-        """The request of uvicorn's that is under way."""
-        cycle: RequestResponseCycle | None = self.cycle
-        return None if cycle is None or cycle.response_complete else cycle
-
     def _is_busy(self) -> bool:
         """A request is under way, or waits for room to write its answer."""
-        return self.direct is not None or self._cycle is not None or bool(self._unread and self.flow.write_paused)
+        return self.direct is not None or self.under_way is not None or bool(self._unread and self.flow.write_paused)
 
     def _read(self) -> None:
         """Goes as far as it can with what has arrived."""
@@ -177,40 +179,30 @@ class HttpProtocol(HttpToolsProtocol, Connection):
         body = body_of(reader.version, headers, self.inference.max_body_bytes)
         head = self.inference.read_head(reader.method.decode(), path, headers, query)
         if head is None:
-            self._begin_cycle(reader, url, headers.get(b"host", b""), body)
-            return
-        self.direct, self._body = Direct.begin(head, reader, self._arrived), body
-        self._begin_direct(self.direct, reader.raw, body)
+            self.begin(reader, url, headers.get(b"host", b""), body, self.inference.max_body_bytes)
+        self._body = body
+        if head is not None:
+            self.direct = Direct.begin(head, reader, self._arrived)
+            self._begin_direct(self.direct, reader.raw, body)
 
     def _begin_direct(self, direct: Direct, raw: bytes, body: Body) -> None:
         refusal = self.inference.refuse(direct.head)
         if refusal is not None:
             direct.refuse(body)
             self.answer(refusal)
-        elif direct.expects_continue:
+            return
+        if direct.expects_continue:
             if not body.whole and not self._unread:
                 self.transport.write(CONTINUE)
         elif direct.connection == STAY and isinstance(body, Sized) and body.left:
             self._heads.keep(raw[: -len(END_OF_HEAD)], len(raw), KnownHead(direct.head, body.left))
-
-    def _begin_cycle(self, reader: HeadReader, url: bytes, host: bytes, body: Body) -> None:
-        """Leaves a request to uvicorn and the application."""
-        if isinstance(body, Sized) and body.left > self.inference.max_body_bytes:
-            raise TooLarge(self.inference.max_body_bytes)
-        self.parser = reader  # type: ignore[assignment]  # it answers what uvicorn asks a parser
-        self.on_message_begin()
-        self.url = url
-        for name, value in reader.headers:
-            if name != b"expect" or reader.version == b"1.1":  # HTTP/1.0 knows no 100 Continue
-                self.on_header(name, host if name == b"host" else value)
-        self.on_headers_complete()
-        if self.expect_100_continue:  # a client that is not told to go on may leave the body out
-            self.cycle.keep_alive &= body.whole
-        self._body = body
+        if isinstance(body, Sized) and body.left - len(self._unread) >= LARGE and not self._half_closed:
+            self._receive(body, self._unread)
+            self._unread = b""
 
     def _read_body(self, body: Body) -> bool:
         content, self._unread = body.take(self._unread)
-        direct, cycle = self.direct, self._cycle
+        direct, cycle = self.direct, self.under_way
         if direct is not None:
             direct.body += content
         elif cycle is not None:
@@ -228,6 +220,17 @@ class HttpProtocol(HttpToolsProtocol, Connection):
             self.on_message_complete()
             self._announce_end()
         return True
+
+    def _receive(self, body: Sized, first: bytes | memoryview) -> None:
+        """Has the rest of a body read into the memory where it stays."""
+        ReceiveBuffer(self, body.left, self._received).begin(self.transport, first)
+        body.left -= len(first)
+
+    def _received(self, content: memoryview) -> None:
+        direct, self._body = self.direct, None
+        if direct is not None:  # else it took too long, and has been answered
+            direct.read = time.monotonic()
+            self.infer(direct, content)
 
     # Answering
 
@@ -263,25 +266,21 @@ class HttpProtocol(HttpToolsProtocol, Connection):
 
     def _announce_end(self) -> None:
         """Lets the last answer of uvicorn's say that the connection ends; `answer` does it for inference."""
-        if self._draining and not self._unread and self._cycle is not None:
-            self._cycle.keep_alive = False
+        if self._draining and not self._unread and self.under_way is not None:
+            self.under_way.keep_alive = False
 
     def _write(self, answer: Answer, connection: bytes, method: str = "") -> None:
-        if self._dated is not self.server_state.default_headers:
-            self._dated = self.server_state.default_headers
-            self._common_headers = b"".join(b"%b: %b\r\n" % header for header in (*self._dated, NO_SNIFFING))
         if not self.transport.is_closing():  # a client that has reset the connection is told of a little later
-            self.transport.write(written(answer, self._common_headers, connection, method))
+            self.transport.write(written(answer, self._common_headers.lines(), connection, method))
 
     def _reject(self, fault: Unreadable) -> None:
         """Says what is wrong with a request that cannot be read to its end, and hangs up."""
         direct, self.direct = self.direct, None
         is_answered = self._body is not None and direct is None
-        if self._cycle is not None:
-            is_answered = self._cycle.response_started
-            self._cycle.disconnected = True
-            self._cycle.message_event.set()
-            self.cycle = None  # type: ignore[assignment]  # what it still says goes nowhere
+        cycle = self.under_way
+        if cycle is not None:
+            is_answered = cycle.response_started
+            self.drop(cycle)
         if not is_answered:
             self._write(self.inference.unreadable(fault, None if direct is None else direct.head), CLOSE)
         self._hang_up(still_sending=True)

@@ -17,7 +17,7 @@ from app.api.status import Answer, Headers, MethodNotAllowed, answer_to
 from app.dataplane import DataPlane, Pending
 from app.errors import BonsaiError, InvalidInput, TooLarge, clip
 from app.protocol import native
-from app.protocol.messages import InferRequest, ServedModel, Share, Timings
+from app.protocol.messages import Content, InferRequest, ServedModel, Share, Timings
 from app.telemetry.logging import RequestLog
 from app.telemetry.metrics import Metrics
 
@@ -125,7 +125,7 @@ class Inference:
         """The answer to a request on which this server's own code failed."""
         return self._refusal(head, BonsaiError.of(fault))
 
-    def handle(self, head: Head, body: bytes, received: float, read: float, peer: str, respond: Respond) -> Call:
+    def handle(self, head: Head, body: Content, received: float, read: float, peer: str, respond: Respond) -> Call:
         """Infers. `respond` is called exactly once: at once, or later on the same thread; never after `cancel`.
 
         `received` and `read` are the instants, in seconds of the monotonic clock, at which the head and the body were

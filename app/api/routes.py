@@ -10,10 +10,10 @@ import msgspec
 from app.contract.tensors import Signature
 from app.errors import BonsaiError, InvalidInput, Unsupported, UnsupportedMedia, clip
 from app.protocol import compression, native, npy, oip, query, raw
-from app.protocol.messages import Encoded, InferRequest, Inputs, Share, Timings
+from app.protocol.messages import Content, Encoded, InferRequest, Inputs, Share, Timings
 from app.protocol.query import Query
 
-Decode = Callable[[bytes, Timings, int | None], InferRequest]
+Decode = Callable[[Content, Timings, int | None], InferRequest]
 """The last is the header Inference-Header-Content-Length, None where it is absent."""
 Encode = Callable[[InferRequest, Share], Encoded]
 Headers = Mapping[bytes, bytes]
@@ -119,7 +119,7 @@ def _wants_npy(headers: Headers) -> bool:
 def _answering_npy(of: Route, output: str | None) -> Route:
     """A route whose answers are one array. What cannot be one is refused before it is run."""
 
-    def decode(body: bytes, timings: Timings, json_length: int | None) -> InferRequest:
+    def decode(body: Content, timings: Timings, json_length: int | None) -> InferRequest:
         request = of.decode(body, timings, json_length)
         read = request.read_inputs
 
@@ -149,7 +149,7 @@ def _coded(found: Route, headers: Headers, limit: int) -> Route:
 def _decompressing(decode: Decode, coding: bytes, limit: int) -> Decode:
     """Reads bodies that are compressed. Inference-Header-Content-Length counts bytes of what is in them."""
 
-    def decompressed(body: bytes, timings: Timings, json_length: int | None) -> InferRequest:
+    def decompressed(body: Content, timings: Timings, json_length: int | None) -> InferRequest:
         return decode(compression.decompress(body, coding, limit), timings, json_length)
 
     return decompressed

@@ -3,6 +3,7 @@
 import zlib
 
 from app.errors import InvalidInput, TooLarge
+from app.protocol.messages import Content
 
 _WINDOWS = {b"gzip": zlib.MAX_WBITS | 16, b"x-gzip": zlib.MAX_WBITS | 16, b"deflate": zlib.MAX_WBITS}
 CODINGS = frozenset(_WINDOWS)
@@ -11,7 +12,7 @@ SMALLEST = 1024
 _LEVEL = 1  # the event loop's thread does it; higher levels take several times as long for a few percent
 
 
-def decompress(body: bytes, coding: bytes, limit: int) -> bytes:
+def decompress(body: Content, coding: bytes, limit: int) -> bytes:
     """The content of a body in one of CODINGS. It is never read further than `limit`, however small the body is.
 
     Raises TooLarge where it is longer, InvalidInput where the body is not in that coding, ends early or goes on behind

@@ -7,7 +7,7 @@ from app.contract.tensors import DataType, Signature
 from app.errors import InvalidInput
 from app.protocol import binary_tensors, json_tensors
 from app.protocol.infer_header import ID_LIMIT, INPUT_RESERVED, InferHeader, InputTensor, refuse_reserved
-from app.protocol.messages import Array, Tensors
+from app.protocol.messages import Array, Content, Tensors
 
 LONGEST = 2 << 10
 """Bytes of JSON that are remembered."""
@@ -35,11 +35,11 @@ class Layout:
         """Whether bodies with other values have it too."""
         return len(self._text) <= LONGEST and None not in self.header.places
 
-    def fits(self, body: bytes, json_length: int | None) -> bool:
+    def fits(self, body: Content, json_length: int | None) -> bool:
         """Whether a body, of which so many bytes are JSON, has it."""
-        return json_length == len(self._text) and len(body) == self._size and body.startswith(self._text)
+        return json_length == len(self._text) and len(body) == self._size and body[:json_length] == self._text
 
-    def read(self, body: bytes, signature: Signature) -> Tensors:
+    def read(self, body: Content, signature: Signature) -> Tensors:
         """The inputs in a body that has this layout. Raises InvalidInput."""
         if signature is self._signature:
             if self._views is None:
@@ -70,7 +70,7 @@ class _View(NamedTuple):
     elements: int
     start: int
 
-    def of(self, body: bytes) -> Array:
+    def of(self, body: Content) -> Array:
         return binary_tensors.view(body, self.datatype, self.elements, self.start).reshape(self.shape)
 
 

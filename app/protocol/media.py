@@ -14,7 +14,7 @@ import numpy as np
 from app.contract.tensors import DataType, InputSpec
 from app.errors import InvalidInput, Unsupported, UnsupportedMedia
 from app.protocol import json_tensors, npy, strings
-from app.protocol.messages import DTYPES, Array, Column
+from app.protocol.messages import DTYPES, Array, Column, Content
 
 MEDIA: dict[str, str] = {
     "text/plain": "text",
@@ -49,7 +49,7 @@ def read_rows(raw: memoryview, spec: InputSpec, field: str) -> Column:
     return _column([_decoded(text, f"{field}[{row}]") for row, text in enumerate(texts)], spec)
 
 
-def read_body(body: bytes, media_type: str, spec: InputSpec) -> Array:
+def read_body(body: Content, media_type: str, spec: InputSpec) -> Array:
     """A body that is one row.
 
     Raises UnsupportedMedia where the input takes another medium or none, Unsupported where it takes numbers, and
@@ -62,10 +62,10 @@ def read_body(body: bytes, media_type: str, spec: InputSpec) -> Array:
     if spec.datatype is not DataType.BYTES:
         raise _no_decoder(spec, "body")
     if spec.medium == "text":
-        return _column([_text(body)], spec)
+        return _column([_text(bytes(body))], spec)
     if not body:
         raise InvalidInput.field("body", expected=media_type, got="no bytes")
-    return _column([body], spec)
+    return _column([bytes(body)], spec)
 
 
 def _column(rows: list[str] | list[bytes], spec: InputSpec) -> Array:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from app.contract.tensors import DataType, Signature
 
+Content = bytes | memoryview
+"""A request's. A large one is read where it was received: it is not copied to be one object of bytes."""
 Array = NDArray[Any]
 Tensors = Mapping[str, Array]
 Rows = list[Any]

@@ -12,6 +12,7 @@ from app.protocol import json_answers, json_tensors, media
 from app.protocol.messages import (
     DEFAULT_PRIORITY,
     Column,
+    Content,
     Encoded,
     InferRequest,
     Inputs,
@@ -105,7 +106,7 @@ _PREDICTIONS = b',"predictions":'
 _TIMING = b',"timing_ms":{"queue":%.3f,"compute":%.3f,"total":%.3f}}'
 
 
-def decode(body: bytes, timings: Timings, _: int | None = None) -> InferRequest:
+def decode(body: Content, timings: Timings, _: int | None = None) -> InferRequest:
     """The request in a /predict body, which is JSON as a whole. Raises InvalidInput."""
     call = json_tensors.decode(_BODY, body, "body")
     version = None if call.version is None else str(call.version)

@@ -11,7 +11,7 @@ from app.contract.tensors import DataType, OutputSpec, Signature
 from app.errors import InvalidInput, NotRepresentable
 from app.protocol import binary_tensors, json_answers
 from app.protocol.layout import Layout
-from app.protocol.messages import DTYPES, Encoded, InferRequest, Share, Tensors, Timings
+from app.protocol.messages import DTYPES, Content, Encoded, InferRequest, Share, Tensors, Timings
 
 LENGTH_HEADER = "inference-header-content-length"
 BINARY_TYPE = "application/octet-stream"
@@ -26,7 +26,7 @@ class Decoder:
         self._version = version
         self._layout: Layout | None = None
 
-    def __call__(self, body: bytes, timings: Timings, json_length: int | None = None) -> InferRequest:
+    def __call__(self, body: Content, timings: Timings, json_length: int | None = None) -> InferRequest:
         """The request in a body. Raises InvalidInput.
 
         `json_length` is the header Inference-Header-Content-Length: how many bytes are JSON, raw tensors follow; None
@@ -56,12 +56,12 @@ class Decoder:
             id=header.id,
         )
 
-    def _read_layout(self, body: bytes, json_length: int | None) -> Layout:
+    def _read_layout(self, body: Content, json_length: int | None) -> Layout:
         if json_length is not None and not 0 <= json_length <= len(body):
             raise InvalidInput.field(
                 LENGTH_HEADER, expected=f"at most {len(body)}, the length of the body", got=f"{json_length}"
             )
-        layout = Layout(body if json_length is None else body[:json_length], len(body))
+        layout = Layout(bytes(body if json_length is None else body[:json_length]), len(body))
         if layout.recurs:
             self._layout = layout
         return layout

@@ -3,13 +3,13 @@
 from app.contract.tensors import InputSpec, Signature
 from app.errors import InvalidInput
 from app.protocol import media, native, npy
-from app.protocol.messages import InferRequest, Inputs, Timings
+from app.protocol.messages import Content, InferRequest, Inputs, Timings
 from app.protocol.query import Query
 
 MEDIA_TYPES = (npy.MEDIA_TYPE, *media.MEDIA)
 
 
-def decode(body: bytes, timings: Timings, _: int | None = None, *, media_type: str, query: Query) -> InferRequest:
+def decode(body: Content, timings: Timings, _: int | None = None, *, media_type: str, query: Query) -> InferRequest:
     """The request in a body of one of MEDIA_TYPES. It raises nothing: what is wrong, the model's signature tells."""
 
     def read_inputs(signature: Signature) -> Inputs:

@@ -19,10 +19,13 @@ from uvicorn.server import ServerState
 
 from app.api import heads, http_protocol
 from app.api.connections import Common, Inbox
+from app.api.cycles import Cycles
 from app.api.framing import Unreadable
 from app.api.heads import Heads, KnownHead
 from app.api.http_protocol import HttpProtocol
+from app.api.receive_buffer import LARGE as LARGE_ENOUGH
 from app.api.status import Answer, Headers, answer_to, error_answer
+from app.protocol.messages import Content
 from tests.api.inbox import one_by_one
 from tests.api.transport import FakeTransport
 from tests.collector import no_collector
@@ -40,14 +43,14 @@ class FakeHead:
 
 class FakeCall:
     def __init__(
-        self, head: FakeHead, body: bytes, received: float, read: float, peer: str, respond: Callable[[Answer], None]
+        self, head: FakeHead, body: Content, received: float, read: float, peer: str, respond: Callable[[Answer], None]
     ) -> None:
         self.head, self.body, self.received, self.peer, self.respond = head, body, received, peer, respond
         self.read = read
         self.cancelled = False
 
     def answer(self) -> None:
-        self.respond(Answer(200, Headers.of((b"x-test", b"1")), self.body))
+        self.respond(Answer(200, Headers.of((b"x-test", b"1")), bytes(self.body)))
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -81,7 +84,7 @@ class FakeInference:
 
     def handle(self, *given: Any) -> FakeCall:
         self.calls.append(FakeCall(*given))
-        body = self.calls[-1].body
+        body = bytes(self.calls[-1].body)
         if body in (b"now", b"answered, then broken"):
             self.calls[-1].answer()
         if body.endswith(b"broken"):
@@ -124,6 +127,7 @@ class Connection:
         )
         self.protocol.loop.close()  # nothing here may need one but to be called back
         self.protocol.loop = SimpleNamespace()  # type: ignore[assignment]
+        self.transport.set_protocol(self.protocol)
         self.protocol.connection_made(self.transport)
 
     def turn(self) -> None:
@@ -139,8 +143,7 @@ class Connection:
 
     def receive(self, *pieces: bytes) -> None:
         for piece in pieces:
-            assert self.transport.reading, "bytes came while reading was paused"
-            self.protocol.data_received(piece)
+            self.transport.receive(piece)
 
     @property
     def calls(self) -> list[FakeCall]:
@@ -223,6 +226,68 @@ def test_a_known_head_is_not_read_again(connection: Connection, monkeypatch: pyt
     other = Connection(connection.heads)  # of the same server
     other.receive(request(b"now"))
     assert other.statuses() == [200]
+
+
+LARGE = bytes(range(256)) * 1000
+
+
+@pytest.mark.parametrize("cut", [50, 90, 1000, -LARGE_ENOUGH, -LARGE_ENOUGH + 1, -1], ids=str)
+def test_a_large_body_is_received_where_it_stays(cut: int, connection: Connection) -> None:
+    for turn in range(4):  # from the third one on, its head is known
+        raw = request(LARGE)
+        connection.receive(raw[:cut])
+        mark = time.monotonic()
+        connection.receive(raw[cut:] + b"POST")
+        assert connection.transport.protocol is connection.protocol
+        call = connection.calls[turn]
+        head_came_first = not 0 < cut < len(raw) - len(LARGE)
+        assert (call.received <= mark) == head_came_first
+        assert mark <= call.read
+        assert call.body == LARGE
+        is_large = head_came_first and len(raw[cut:]) >= LARGE_ENOUGH
+        assert isinstance(call.body, memoryview) == is_large
+        assert not is_large or call.body.readonly
+        call.respond(Answer(200, Headers.of(), b""))
+        connection.receive(request(b"now")[4:])
+        assert connection.statuses() == [200, 200]
+        connection.transport.written = b""
+        del connection.calls[turn + 1]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_large_body_that_does_not_come_in_time_is_not_read(known: bool, connection: Connection) -> None:
+    raw = request(LARGE)
+    for _ in range(2 * known):
+        connection.receive(raw)
+        connection.calls.pop().respond(Answer(200, Headers.of(), b""))
+    connection.receive(raw[:-5])
+    connection.expire(9)
+    connection.expire(11)
+    assert connection.statuses() == [200, 200] * known + [408]
+    assert connection.transport.end == "eof"
+    connection.receive(raw[-5:], raw, raw)
+    assert connection.calls == []
+    connection.expire(14)
+    assert connection.transport.end == "abort"
+
+
+def test_a_client_may_leave_in_the_middle_of_a_large_body(connection: Connection) -> None:
+    connection.receive(request(LARGE)[:-5])
+    assert connection.protocol.direct is not None
+    assert not connection.transport.protocol.eof_received()
+    connection.transport.protocol.connection_lost(None)
+    assert connection.protocol.direct is None
+    assert connection.calls == []
+
+
+def test_while_a_large_body_comes_writing_may_stop(connection: Connection) -> None:
+    raw = request(LARGE)
+    connection.receive(raw[:-5])
+    connection.transport.protocol.pause_writing()
+    assert connection.protocol.flow.write_paused
+    connection.transport.protocol.resume_writing()
+    connection.receive(raw[-5:])
+    assert [call.body == LARGE for call in connection.calls] == [True]
 
 
 def two_of_one_server() -> tuple[Connection, Connection]:
@@ -588,6 +653,7 @@ def test_what_cannot_be_read_is_told_by_inference_once(
 
 
 OF_A_CONNECTION = {"answer", "direct", "fail", "infer", "inference", "leave", "peer"}
+OF_CYCLES = {"begin", "drop", "under_way"}
 LEANT_ON = {
     "client",
     "cycle",
@@ -621,21 +687,22 @@ OVERRIDDEN = {
 
 
 def test_what_is_used_of_uvicorn_is_there_and_listed(connection: Connection) -> None:
-    tree = ast.parse(inspect.getsource(HttpProtocol))
+    tree = ast.parse(inspect.getsource(Cycles) + inspect.getsource(HttpProtocol))
     used = {
         node.attr
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
     }
-    ours = {name for name in vars(HttpProtocol) if not name.startswith("__")}
+    ours = {name for name in {**vars(Cycles), **vars(HttpProtocol)} if not name.startswith("__")}
     assert {name for name in used - ours if not name.startswith("_")} - OF_A_CONNECTION == LEANT_ON
     assert {
-        name for name in ours if not name.startswith("_") and name not in {"expire", *OF_A_CONNECTION}
+        name for name in ours if not name.startswith("_") and name not in {"expire", *OF_CYCLES, *OF_A_CONNECTION}
     } == OVERRIDDEN
     stock = HttpToolsProtocol(connection.protocol.config, ServerState(), {}, _loop=connection.protocol.loop)
     stock.on_message_begin()
     assert not [name for name in LEANT_ON | OVERRIDDEN if not hasattr(stock, name)]
     assert not [name for name in OF_A_CONNECTION if hasattr(stock, name)]
+    assert not [name for name in OF_CYCLES if hasattr(stock, name)]
     assert not [name for name in vars(stock) if name in vars(connection.protocol) and name.startswith("_")]
 
 

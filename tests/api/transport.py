@@ -1,5 +1,6 @@
 """A transport without a socket."""
 
+import asyncio
 from typing import Any
 
 
@@ -10,10 +11,26 @@ class FakeTransport:
         self.written = b""
         self.unsent = 0
         self.reading = True
+        self.protocol: Any = None
         self.end = ""
 
     def get_extra_info(self, name: str) -> Any:
         return {"peername": ("10.0.0.7", 99), "sockname": ("10.0.0.1", 80)}.get(name)
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
+
+    def receive(self, data: bytes) -> None:
+        """Hands bytes to the protocol that it has, as that one wants them."""
+        assert self.reading, "bytes came while reading was paused"
+        while data and isinstance(self.protocol, asyncio.BufferedProtocol):
+            room = self.protocol.get_buffer(len(data))
+            count = min(len(room), len(data))
+            memoryview(room)[:count] = data[:count]
+            data = data[count:]
+            self.protocol.buffer_updated(count)
+        if data:
+            self.protocol.data_received(data)
 
     def write(self, data: bytes) -> None:
         assert not self.end, f"written after {self.end}: {data!r}"

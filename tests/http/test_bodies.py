@@ -1,12 +1,15 @@
 """Bodies: announced, in chunks, in pieces, empty, large."""
 
+import gzip
 import json
+import random
+import struct
 
 import pytest
 
 from tests.http.carriers import WIDE, Carrier
 from tests.http.conftest import Connect
-from tests.http.wire import BODY, infer, request
+from tests.http.wire import BODY, LARGE_BODY, infer, raw_infer, request
 
 LIVE = request(b"", method="GET", target="/livez")
 
@@ -68,6 +71,34 @@ def test_large_bodies_go_both_ways(carrier: Carrier, connect: Connect) -> None:
         reply = wire.send(raw).reply()
         assert reply.status == 200
         assert reply.json()["outputs"]["y"] == [row]
+
+
+@pytest.mark.parametrize("cut", [1, 100, 300, 70_000, 300_000, -70_000, -1], ids=str)
+def test_a_large_body_may_be_cut_anywhere(cut: int, carrier: Carrier, connect: Connect) -> None:
+    wire = connect(carrier)
+    for turn in range(4):  # from the third one on, its head is known
+        values = struct.pack(f"<{WIDE}f", *[turn] * WIDE)
+        raw = raw_infer(turn, values, WIDE)
+        reply = wire.send(raw[:cut], raw[cut:] + infer("next")).reply()
+        assert reply.status == 200
+        assert reply.body.endswith(values)
+        assert wire.reply().json()["id"] == "next"
+
+
+@pytest.mark.parametrize("body", [LARGE_BODY, gzip.compress(random.Random(0).randbytes(300_000))], ids=["JSON", "gzip"])
+def test_every_form_of_a_large_body_is_read(body: bytes, carrier: Carrier, connect: Connect) -> None:
+    headers, status = ({}, 200) if body is LARGE_BODY else ({"Content_Encoding": "gzip"}, 400)
+    for raw in (request(body, **headers), request(body, Expect="100-continue", **headers)):
+        wire = connect(carrier)
+        for _ in range(3):
+            cut = len(raw) - len(body)
+            wire.send(raw[:cut])
+            if b"100-continue" in raw:
+                assert wire.reply().status == 100
+            reply = wire.send(raw[cut:]).reply()
+            assert reply.status == status, reply.body
+            if status == 400:
+                assert reply.error.startswith("body: expected JSON, got something else")
 
 
 def test_a_body_over_the_limit_is_413_before_it_is_sent(carrier: Carrier, connect: Connect) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.http.carriers import WIDE, Carrier, only_protocol
 from tests.http.conftest import Connect
-from tests.http.wire import BODY, Wire, infer, request, slow
+from tests.http.wire import BODY, LARGE_BODY, Wire, infer, request, slow
 from tests.metrics import total
 from tests.serving import wait_for
 
@@ -18,6 +18,8 @@ STAGES = {
     "in the head": request()[:40],
     "after the head": request()[: -len(BODY)],
     "in the body": request()[:-5],
+    "after the head of a large body": request(LARGE_BODY)[: -len(LARGE_BODY)],
+    "in a large body": request(LARGE_BODY)[:-5],
     "in a chunk": request(chunks=[BODY])[:-20],
     "between chunks": request(chunks=[BODY])[:-5],
     "in the body of another path": LIVE_WITH_BODY[:-5],
@@ -30,6 +32,7 @@ STAGES = {
 }
 PIPELINED = {
     "in the next body": slow(1) + request()[:-5],
+    "in the next body, a large one": slow(1) + request(LARGE_BODY)[:-5],
     "waiting for answers": slow(1) * 3,
     "other paths behind": slow(1) + request(b"", method="GET", target="/livez") * 3,
 }

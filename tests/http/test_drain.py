@@ -8,7 +8,7 @@ import pytest
 from tests.graphs import linear
 from tests.http.carriers import COMMANDS, Carrier, carrying
 from tests.http.conftest import Connect
-from tests.http.wire import BODY, request, slow
+from tests.http.wire import BODY, LARGE_BODY, request, slow
 from tests.serving import wait_for
 
 LIVE = request(b"", method="GET", target="/livez")
@@ -55,12 +55,12 @@ def test_requests_under_way_are_answered(draining: Carrier, connect: Connect) ->
 
 
 def test_a_body_that_is_still_arriving_is_waited_for(quick: Carrier, connect: Connect) -> None:
-    late = [connect(quick).send(raw[:-5]) for raw in (request(), request(chunks=[BODY]))]
+    late = [connect(quick).send(raw[:-5]) for raw in (request(), request(LARGE_BODY), request(chunks=[BODY]))]
     idle = connect(quick).send(LIVE)
     assert idle.reply().status == 200
     quick.server.process.terminate()
     idle.assert_ended()
-    for wire, rest in zip(late, (BODY[-5:], request(chunks=[BODY])[-5:]), strict=True):
+    for wire, rest in zip(late, (BODY[-5:], BODY[-5:], request(chunks=[BODY])[-5:]), strict=True):
         reply = wire.send(rest).reply()
         assert (reply.status, reply.headers["connection"]) == (200, "close")
         wire.assert_ended()

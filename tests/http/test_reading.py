@@ -8,7 +8,7 @@ import pytest
 
 from tests.http.carriers import WIDE, Carrier, carrying, only_protocol
 from tests.http.conftest import Connect
-from tests.http.wire import BODY, infer, request, slow
+from tests.http.wire import BODY, LARGE_BODY, infer, request, slow
 
 READ_SECONDS = 1
 
@@ -31,6 +31,7 @@ UNFINISHED = {
     "head": request()[:40],
     "no body": request()[: -len(BODY)],
     "body": request()[:-5],
+    "large body": request(LARGE_BODY)[:-5],
     "chunk": request(chunks=[BODY])[:-20],
     "last chunk": request(chunks=[BODY])[:-2],
     "empty line": b"\r\n",

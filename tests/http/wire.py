@@ -115,6 +115,8 @@ class Wire:
 
 
 BODY = json.dumps({"inputs": [[1, 2, 3, 4]]}).encode()
+LARGE_BODY = b" " * 200_000 + BODY
+"""The same request in one that does not come in one piece."""
 
 
 def request(
@@ -142,6 +144,15 @@ def infer(identity: object, model: str = "fast", values: Any = (1, 2, 3, 4), **h
     tensor = {"name": "x", "shape": [1, len(values)], "datatype": "FP32", "data": list(values)}
     body = json.dumps({"id": str(identity), "inputs": [tensor]}).encode()
     return request(body, target=f"/v2/models/{model}/infer", **headers)
+
+
+def raw_infer(identity: object, values: bytes, count: int, model: str = "wide", **headers: str) -> bytes:
+    """A request with a raw tensor of so many 32-bit floats, whose answer has it too."""
+    tensor = {"name": "x", "shape": [1, count], "datatype": "FP32", "parameters": {"binary_data_size": len(values)}}
+    document = {"id": str(identity), "inputs": [tensor], "parameters": {"binary_data_output": True}}
+    text = json.dumps(document).encode()
+    headers["Inference_Header_Content_Length"] = str(len(text))
+    return request(text + values, target=f"/v2/models/{model}/infer", **headers)
 
 
 def slow(identity: object, **headers: str) -> bytes:

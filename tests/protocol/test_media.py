@@ -94,6 +94,7 @@ def test_a_body_is_one_row(media_type: str) -> None:
     medium = media.MEDIA[media_type]
     body, row = ("ä€".encode(), "ä€") if medium == "text" else (PNG, PNG)
     assert media.read_body(body, media_type, spec(medium)).tolist() == [row]
+    assert media.read_body(memoryview(body), media_type, spec(medium)).tolist() == [row]
     with pytest.raises(Unsupported, match="body: expected FP32 numbers"):
         media.read_body(body, media_type, spec(medium, "FP32"))
 
