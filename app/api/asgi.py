@@ -11,6 +11,7 @@ from app.api.framing import TooLarge
 from app.api.inference import Head, Inference
 from app.api.recurring import Recurring
 from app.api.status import Answer
+from app.protocol.messages import Content
 
 WATCH_SECONDS = 0.005
 """A request that takes longer, twice that at most, is watched for a client that hangs up."""
@@ -63,11 +64,13 @@ class InferenceDoor:
             await write(self.inference.unreadable(TooLarge(limit), head), send)
             return
         client = scope.get("client")
-        exchange = _Exchange(self.inference, client[0] if client else "")
+        exchange = _Exchange(self.inference, client[0] if client else "", receive, self._watch)
         direct = exchange.direct = Direct(head, received, time.monotonic())
         self._inbox.put(exchange, direct, body)
-        self._watch.add(exchange.arrival, receive)
-        answer = await exchange.outcome()
+        try:
+            answer = await exchange.arrival
+        finally:
+            exchange.leave()
         if answer is not None:
             await write(answer, send)
 
@@ -91,35 +94,28 @@ class InferenceDoor:
 class _Exchange(Connection):
     """One request of the server in front, and where its answer arrives."""
 
-    __slots__ = ("arrival", "inference", "peer")
+    __slots__ = ("_receive", "_watch", "arrival", "inference", "peer")
 
-    def __init__(self, inference: Inference, peer: str) -> None:
+    def __init__(self, inference: Inference, peer: str, receive: Receive, watch: "_Watch") -> None:
         self.inference = inference
         self.peer = peer
         self.direct: Direct | None = None
         self.arrival: Arrival = asyncio.get_running_loop().create_future()
+        self._receive = receive
+        self._watch = watch
 
-    async def outcome(self) -> Answer | None:
-        """The answer; None where the client went away before it was there."""
-        answer = None
-        try:
-            answer = await self.arrival
-        finally:
-            if answer is None:
-                self.leave()
-        return answer
+    def infer(self, direct: Direct, body: Content) -> None:
+        super().infer(direct, body)
+        if self.direct is not None:  # not answered at once
+            self._watch.add(self.arrival, self._receive)
 
     def answer(self, answer: Answer) -> None:
         self.direct = None
-        _settle(self.arrival, answer)
+        if not self.arrival.done():  # its task may have been cancelled; its batch-mates must not notice
+            self.arrival.set_result(answer)
 
     def fail(self, direct: Direct, fault: Exception) -> None:
         self.answer(self.inference.failed(direct.head, fault))
-
-
-def _settle(arrival: Arrival, answer: Answer | None) -> None:
-    if not arrival.done():  # its task may have been cancelled; its batch-mates must not notice
-        arrival.set_result(answer)
 
 
 class _Watch:
@@ -158,7 +154,8 @@ def _listen(arrival: Arrival, receive: Receive) -> None:
     async def listen() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        _settle(arrival, None)
+        if not arrival.done():
+            arrival.set_result(None)
 
     listening = asyncio.create_task(listen())
     arrival.add_done_callback(lambda _: listening.cancel())
