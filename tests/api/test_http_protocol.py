@@ -143,6 +143,7 @@ class Connection:
 
     def receive(self, *pieces: bytes) -> None:
         for piece in pieces:
+            assert self.transport.reading, "bytes came while reading was paused"
             self.transport.receive(piece)
 
     @property

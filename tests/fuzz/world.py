@@ -12,6 +12,7 @@ from typing import TypeVar
 import uvicorn
 from uvicorn.server import ServerState
 
+from app.api import http_protocol
 from app.api.connections import Common
 from app.api.heads import Heads
 from app.api.http_protocol import HttpProtocol
@@ -29,6 +30,8 @@ Request = tuple[str, bytes, dict[bytes, bytes]]
 """Path, body and headers."""
 
 LARGEST_BODY = 64 << 10
+SMALLEST_BUFFER = 64
+"""Bytes from which on the rest of a body goes into a buffer of its own; served bodies have to be larger."""
 PATIENCE_SECONDS = 10.0
 MOMENTS = 50
 """Turns of the loop; FastAPI takes some ten for an answer."""
@@ -58,6 +61,7 @@ class World:
         )
         self._state = ServerState()
         self._heads = Heads()
+        http_protocol.LARGE = SMALLEST_BUFFER
 
     def ask(self, path: str, body: bytes, headers: dict[bytes, bytes], *beside: Request) -> list[Answer]:
         """The answers to a request and to those that are sent in the same turn of the loop, which may share its run."""
@@ -96,17 +100,18 @@ class World:
             app_state={},
             _loop=loop,
         )
+        transport.set_protocol(connection)
         connection.connection_made(transport)
         for piece in pieces:
             if transport.end:
                 break
-            connection.data_received(piece)
+            transport.receive(piece)
             if in_turns:
                 await asyncio.sleep(0)
         await _patiently(_answered(connection, transport))
         if not transport.end:
-            connection.eof_received()
-        connection.connection_lost(None)
+            transport.protocol.eof_received()
+        transport.protocol.connection_lost(None)
         await _patiently(asyncio.gather(*self._state.tasks))
         self._faults.check()
         return transport.written
