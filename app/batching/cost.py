@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 QUANTILE = 0.95
 """A deadline is held by what a run takes at worst, within reason; a mean would miss it every other time."""
 STEP = 0.05
-GAIN = 0.03
+GAIN = 0.02
 """A larger batch has to be this much better: a smaller one answers sooner."""
 CHOICE_RUNS = 64
 """Runs after which the best size is chosen anew."""
