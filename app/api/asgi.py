@@ -111,11 +111,15 @@ class _Exchange(Connection):
 
     def answer(self, answer: Answer) -> None:
         self.direct = None
-        if not self.arrival.done():  # its task may have been cancelled; its batch-mates must not notice
-            self.arrival.set_result(answer)
+        _settle(self.arrival, answer)
 
     def fail(self, direct: Direct, fault: Exception) -> None:
         self.answer(self.inference.failed(direct.head, fault))
+
+
+def _settle(arrival: Arrival, answer: Answer | None) -> None:
+    if not arrival.done():  # its task may have been cancelled; its batch-mates must not notice
+        arrival.set_result(answer)
 
 
 class _Watch:
@@ -154,8 +158,7 @@ def _listen(arrival: Arrival, receive: Receive) -> None:
     async def listen() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        if not arrival.done():
-            arrival.set_result(None)
+        _settle(arrival, None)
 
     listening = asyncio.create_task(listen())
     arrival.add_done_callback(lambda _: listening.cancel())

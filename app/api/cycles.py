@@ -10,12 +10,12 @@ class Cycles(HttpToolsProtocol):
     """Its cycles, for a protocol that reads heads and bodies by itself."""
 
     @property
-    def under_way(self) -> RequestResponseCycle | None:
+    def open_cycle(self) -> RequestResponseCycle | None:
         """The cycle whose answer has not ended."""
         cycle: RequestResponseCycle | None = self.cycle
         return None if cycle is None or cycle.response_complete else cycle
 
-    def begin(self, reader: HeadReader, url: bytes, host: bytes, body: Body, limit: int) -> None:
+    def begin_cycle(self, reader: HeadReader, url: bytes, host: bytes, body: Body, limit: int) -> None:
         """Leaves a request to the application; its body follows by `on_body` and `on_message_complete`.
 
         Raises TooLarge for one that is announced to have more than `limit` bytes.
@@ -32,7 +32,7 @@ class Cycles(HttpToolsProtocol):
         if self.expect_100_continue:  # a client that is not told to go on may leave the body out
             self.cycle.keep_alive &= body.whole
 
-    def drop(self, cycle: RequestResponseCycle) -> None:
+    def drop_cycle(self, cycle: RequestResponseCycle) -> None:
         """What the application still says goes nowhere; it is told that the client has left."""
         cycle.disconnected = True
         cycle.message_event.set()

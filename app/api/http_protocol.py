@@ -54,8 +54,8 @@ class HttpProtocol(Cycles, Connection):
         if self._idle:
             self._idle = False
             end = data.find(END_OF_HEAD)
-            known = self._heads.get(data[:end])
-            if known is not None and end >= 0:
+            known = self._heads.get(data[:end]) if end >= 0 else None
+            if known is not None:
                 start = end + len(END_OF_HEAD)
                 missing = known.length + start - len(data)
                 if not missing:
@@ -127,7 +127,7 @@ class HttpProtocol(Cycles, Connection):
 
     def _is_busy(self) -> bool:
         """A request is under way, or waits for room to write its answer."""
-        return self.direct is not None or self.under_way is not None or bool(self._unread and self.flow.write_paused)
+        return self.direct is not None or self.open_cycle is not None or bool(self._unread and self.flow.write_paused)
 
     def _read(self) -> None:
         """Goes as far as it can with what has arrived."""
@@ -179,11 +179,11 @@ class HttpProtocol(Cycles, Connection):
         body = body_of(reader.version, headers, self.inference.max_body_bytes)
         head = self.inference.read_head(reader.method.decode(), path, headers, query)
         if head is None:
-            self.begin(reader, url, headers.get(b"host", b""), body, self.inference.max_body_bytes)
-        self._body = body
-        if head is not None:
-            self.direct = Direct.begin(head, reader, self._arrived)
-            self._begin_direct(self.direct, reader.raw, body)
+            self.begin_cycle(reader, url, headers.get(b"host", b""), body, self.inference.max_body_bytes)
+            self._body = body
+            return
+        self.direct, self._body = Direct.begin(head, reader, self._arrived), body
+        self._begin_direct(self.direct, reader.raw, body)
 
     def _begin_direct(self, direct: Direct, raw: bytes, body: Body) -> None:
         refusal = self.inference.refuse(direct.head)
@@ -202,7 +202,7 @@ class HttpProtocol(Cycles, Connection):
 
     def _read_body(self, body: Body) -> bool:
         content, self._unread = body.take(self._unread)
-        direct, cycle = self.direct, self.under_way
+        direct, cycle = self.direct, self.open_cycle
         if direct is not None:
             direct.body += content
         elif cycle is not None:
@@ -266,8 +266,8 @@ class HttpProtocol(Cycles, Connection):
 
     def _announce_end(self) -> None:
         """Lets the last answer of uvicorn's say that the connection ends; `answer` does it for inference."""
-        if self._draining and not self._unread and self.under_way is not None:
-            self.under_way.keep_alive = False
+        if self._draining and not self._unread and self.open_cycle is not None:
+            self.open_cycle.keep_alive = False
 
     def _write(self, answer: Answer, connection: bytes, method: str = "") -> None:
         if not self.transport.is_closing():  # a client that has reset the connection is told of a little later
@@ -277,10 +277,10 @@ class HttpProtocol(Cycles, Connection):
         """Says what is wrong with a request that cannot be read to its end, and hangs up."""
         direct, self.direct = self.direct, None
         is_answered = self._body is not None and direct is None
-        cycle = self.under_way
+        cycle = self.open_cycle
         if cycle is not None:
             is_answered = cycle.response_started
-            self.drop(cycle)
+            self.drop_cycle(cycle)
         if not is_answered:
             self._write(self.inference.unreadable(fault, None if direct is None else direct.head), CLOSE)
         self._hang_up(still_sending=True)

@@ -25,8 +25,8 @@ class ReceiveBuffer(asyncio.BufferedProtocol):
         """Takes over a transport that is being read; `first` has been read from it already. Not all comes with it."""
         self._left[: len(first)] = first
         self._left = self._left[len(first) :]
-        _hand_over(transport, self)
         self._transport = transport
+        _hand_over(transport, self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._left

@@ -62,7 +62,7 @@ def read_body(body: Content, media_type: str, spec: InputSpec) -> Array:
     if spec.datatype is not DataType.BYTES:
         raise _no_decoder(spec, "body")
     if spec.medium == "text":
-        return _column([_text(bytes(body))], spec)
+        return _column([_text(body)], spec)
     if not body:
         raise InvalidInput.field("body", expected=media_type, got="no bytes")
     return _column([bytes(body)], spec)
@@ -75,9 +75,9 @@ def _column(rows: list[str] | list[bytes], spec: InputSpec) -> Array:
     return column.reshape(-1, *[1] * (len(spec.shape) - 1))
 
 
-def _text(body: bytes) -> str:
+def _text(body: Content) -> str:
     try:
-        return body.decode()
+        return str(body, "utf-8")
     except UnicodeDecodeError:
         raise InvalidInput.field("body", expected="UTF-8", got="bytes that are not") from None
 

@@ -654,7 +654,7 @@ def test_what_cannot_be_read_is_told_by_inference_once(
 
 
 OF_A_CONNECTION = {"answer", "direct", "fail", "infer", "inference", "leave", "peer"}
-OF_CYCLES = {"begin", "drop", "under_way"}
+OF_CYCLES = {"begin_cycle", "drop_cycle", "open_cycle"}
 LEANT_ON = {
     "client",
     "cycle",

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import TypeVar
+from unittest import mock
 
 import uvicorn
 from uvicorn.server import ServerState
@@ -61,7 +62,6 @@ class World:
         )
         self._state = ServerState()
         self._heads = Heads()
-        http_protocol.LARGE = SMALLEST_BUFFER
 
     def ask(self, path: str, body: bytes, headers: dict[bytes, bytes], *beside: Request) -> list[Answer]:
         """The answers to a request and to those that are sent in the same turn of the loop, which may share its run."""
@@ -163,7 +163,8 @@ def world(cache: Path) -> Iterator[World]:
         models.make(folder, cache / "graphs")
         made.touch()
     options = {"poll_seconds": 3600.0, "max_body_bytes": LARGEST_BODY, "slow_request_ms": 60_000.0}
-    with running(folder, cache / "state", **options) as application:
+    small_buffers = mock.patch.object(http_protocol, "LARGE", SMALLEST_BUFFER)
+    with small_buffers, running(folder, cache / "state", **options) as application:
         opened = World(application, folder)
         assert opened.signatures.keys() == models.NAMES
         yield opened

@@ -78,7 +78,7 @@ def test_a_large_body_may_be_cut_anywhere(cut: int, carrier: Carrier, connect: C
     wire = connect(carrier)
     for turn in range(4):  # from the third one on, its head is known
         values = struct.pack(f"<{WIDE}f", *[turn] * WIDE)
-        raw = raw_infer(turn, values, WIDE)
+        raw = raw_infer(turn, values)
         reply = wire.send(raw[:cut], raw[cut:] + infer("next")).reply()
         assert reply.status == 200
         assert reply.body.endswith(values)

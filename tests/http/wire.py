@@ -146,13 +146,14 @@ def infer(identity: object, model: str = "fast", values: Any = (1, 2, 3, 4), **h
     return request(body, target=f"/v2/models/{model}/infer", **headers)
 
 
-def raw_infer(identity: object, values: bytes, count: int, model: str = "wide", **headers: str) -> bytes:
-    """A request with a raw tensor of so many 32-bit floats, whose answer has it too."""
-    tensor = {"name": "x", "shape": [1, count], "datatype": "FP32", "parameters": {"binary_data_size": len(values)}}
+def raw_infer(identity: object, values: bytes) -> bytes:
+    """A request with a raw tensor of 32-bit floats, whose answer has one too."""
+    size = {"binary_data_size": len(values)}
+    tensor = {"name": "x", "shape": [1, len(values) // 4], "datatype": "FP32", "parameters": size}
     document = {"id": str(identity), "inputs": [tensor], "parameters": {"binary_data_output": True}}
     text = json.dumps(document).encode()
-    headers["Inference_Header_Content_Length"] = str(len(text))
-    return request(text + values, target=f"/v2/models/{model}/infer", **headers)
+    length = str(len(text))
+    return request(text + values, target="/v2/models/wide/infer", Inference_Header_Content_Length=length)
 
 
 def slow(identity: object, **headers: str) -> bytes:
