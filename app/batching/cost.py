@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 QUANTILE = 0.95
 """A deadline is held by what a run takes at worst, within reason; a mean would miss it every other time."""
 STEP = 0.05
+DOWN = 1 - STEP / 2
 GAIN = 0.02
 """A larger batch has to be this much better: a smaller one answers sooner."""
 CHOICE_RUNS = 64
@@ -56,6 +57,14 @@ class CostTable:
         self._refine(rows, seconds)
         if self._seen >= FIRST_RUNS:
             self.skips = int(min(MOST_SKIPPED, LEARN_SECONDS / max(seconds, 1e-9)))
+
+    def cap(self, rows: int, seconds: float) -> None:
+        """Learns that a run of so many rows takes no longer than so. A quantile that says more comes down a step, for
+        all sizes."""
+        if self.usual(rows) > seconds:
+            self._usual = [usual * DOWN for usual in self._usual]
+        if self.high(rows) > seconds:
+            self._high = [max(usual, high * DOWN) for usual, high in zip(self._usual, self._high, strict=True)]
 
     def _refine(self, rows: int, seconds: float) -> None:
         """Refines the sizes around `rows`, and half as much all others: what slows one size down slows down all, and a
@@ -146,6 +155,14 @@ class Costs:
         if table is not None and table.skips:
             table.skips -= 1
         else:
+            self._learn(key, rows, seconds)
+
+    def cap(self, key: Hashable, rows: int, seconds: float) -> None:
+        """Learns that a run takes no longer than so."""
+        table = self._tables.get(key)
+        if table is not None:
+            table.cap(rows, seconds)
+        elif self._sample.usual(rows) > seconds:
             self._learn(key, rows, seconds)
 
     def _learn(self, key: Hashable, rows: int, seconds: float) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.batching.batch import Batch, Entry, Run
-from app.batching.cost import Costs
+from app.batching.cost import APART, Costs
 from app.batching.padding import Padding
 from app.batching.shared_cpu import SharedCpu
 from app.protocol.messages import Outputs
@@ -57,8 +57,11 @@ class Runs:
         return self.wide if batch.slots > 1 and self.wide is not None else self.narrow
 
     def observe(self, batch: Batch, seconds: float) -> None:
-        """Learns from a run."""
+        """Learns from a run. A wide one is at most as many times quicker as it takes slots: a narrow table that clearly
+        says more is of slower times, and admission by it may refuse every run that would show that."""
         self._costs(batch).observe(batch.key, batch.rows, seconds)
+        if batch.slots > 1:
+            self.costs.cap(batch.key, batch.rows, APART * batch.slots * seconds)
 
     def observe_halted(self, batch: Batch, seconds: float) -> None:
         """Learns from a run that was ended when nobody waited for it any more: it would have taken longer still. Runs

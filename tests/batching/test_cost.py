@@ -124,6 +124,25 @@ def test_the_best_size_is_the_smallest_with_about_the_best_pace(measured: Measur
     assert CostTable(measured).best_rows(limit) == best
 
 
+def test_what_a_run_takes_at_most_brings_down_what_says_more() -> None:
+    table = CostTable([(1, 8.0), (4, 20.0)])
+    for _ in range(200):
+        table.cap(1, 2.0)
+    assert 1.9 < table.usual(1) <= table.high(1) <= 2.0
+    assert table.usual(4) == pytest.approx(2.5 * table.usual(1))
+
+
+def test_what_a_run_takes_at_most_leaves_alone_what_says_less() -> None:
+    table, dice = CostTable([(1, 1.0)]), random.Random(3)
+    for _ in range(2000):
+        table.observe(1, dice.choice([1.0, 1.0, 1.0, 3.0]))
+    usual = table.usual(1)
+    for _ in range(200):
+        table.cap(1, 2.0)
+    assert table.usual(1) == usual < 1.5
+    assert 1.9 < table.high(1) <= 2.0
+
+
 def test_the_best_size_is_chosen_anew_as_runs_change() -> None:
     table = CostTable(KNEE)
     assert table.best_rows(8) == 2
@@ -152,6 +171,14 @@ def test_the_first_run_of_a_shape_scales_the_sample() -> None:
     costs.observe("slow", 1, 3.0)
     assert costs.of("slow").usual(8) == pytest.approx(13.5)
     assert costs.of("other").usual(8) == 4.5
+
+
+@pytest.mark.parametrize(("most", "expected"), [(0.25, 0.25), (4.0, 1.0)])
+def test_a_shape_that_has_not_run_costs_no_more_than_it_can(most: float, expected: float) -> None:
+    costs = Costs(CHEAP)
+    costs.cap("k", 1, most)
+    assert costs.of("k").usual(1) == expected
+    assert costs.of("other").usual(1) == 1.0
 
 
 def test_what_clients_make_up_does_not_fill_the_memory() -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from app.errors import Overloaded
 from tests.batching.world import STEADY, World
 
 
@@ -136,6 +137,37 @@ def test_wide_runs_are_observed_by_their_own_costs() -> None:
     assert world.runs_of.costs.of("k").usual(1) == narrow
     assert world.runs_of.wide_costs is not None
     assert world.runs_of.wide_costs.of("k").usual(1) == pytest.approx(3, rel=0.1)
+
+
+def test_after_slow_times_what_comes_together_is_taken_in_again() -> None:
+    """By the narrow runs of slow times every request beside another is refused, so that no narrow run can show that
+    they have become quicker; wide ones show it."""
+    pace = 1.0
+    world = World(
+        instances=2,
+        takes=lambda run: pace * len(run.tickets) * (0.6 if run.is_wide else 1.0),
+        costs=STEADY,
+        wide_costs=((1, 0.6), (8, 4.8)),
+    )
+
+    def refused(pairs: int, within: float | None = 2.5) -> int:
+        count = 0
+        for _ in range(pairs):
+            for _ in range(2):
+                try:
+                    world.submit(within=within)
+                except Overloaded:
+                    count += 1
+            world.drain()
+        return count
+
+    assert refused(100) == 0
+    pace = 30.0
+    refused(100, within=None)
+    pace = 1.0
+    assert refused(50) == 50
+    refused(200)
+    assert refused(100) == 0
 
 
 def test_a_split_request_that_comes_alone_is_shared_between_the_instances() -> None:
