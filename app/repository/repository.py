@@ -230,6 +230,7 @@ class Repository:
             "batchable": loaded.proven.batchable,
             "instances": slot.model.instances,
             "threads": loaded.profile.threads,
+            "disturbed": loaded.profile.disturbed,
             "seconds": round(time.monotonic() - started, 3),
         }
         logger.info("model ready", extra={"fields": fields})

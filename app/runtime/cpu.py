@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,3 +71,21 @@ def give_way() -> None:
     niceness = os.getpriority(os.PRIO_PROCESS, os.getpid()) + NICENESS
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
+
+
+class Elsewhere:
+    """Where the CPU goes while this thread computes without a pause: to other threads of this process, or to whoever
+    keeps this one from a CPU."""
+
+    def __init__(self) -> None:
+        self._began = _clocks()
+
+    def share(self) -> float:
+        """Of one CPU, since the beginning: the larger of both."""
+        wall, mine, ours = (now - began for now, began in zip(_clocks(), self._began, strict=True))
+        return max(wall - mine, ours - mine) / wall
+
+
+def _clocks() -> tuple[float, float, float]:
+    """Seconds that have passed, and those of the CPU that this thread and this process have had."""
+    return time.perf_counter(), time.thread_time(), time.process_time()

@@ -10,7 +10,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from app.errors import ExecutionFailed
 from app.protocol.messages import Tensors
+from app.runtime import cpu
 from app.runtime.bound import BoundSession, row_buckets
 from app.runtime.session import Session
 
@@ -35,6 +36,8 @@ LOOKS = 3
 would decide how the graph is served for as long as the profile is kept."""
 GAIN = 1.03
 """What is measured to be less than this much better is not better."""
+BUSY = 0.2
+"""Of one CPU. Where so much went elsewhere while a graph was measured, that says how it runs beside other work."""
 INLINE_SECONDS = 0.0002
 """A graph whose largest batch takes less is run on the event loop. A busy loop loses more to a hand-over, and a longer
 run would keep other requests waiting (docs/decisions/0005-inline-runs.md)."""
@@ -59,6 +62,8 @@ class Profile:
     wide_threads: int = 0
     """Of a second session for requests that come alone; 0 where that is no quicker."""
     wide_costs: Measured = ()
+    disturbed: bool = False
+    """It was measured beside other work, such as the requests to the version before, and holds for this load only."""
 
     def is_inline(self, most_rows: int) -> bool:
         """Whether runs of at most so many rows belong on the event loop."""
@@ -103,9 +108,9 @@ def choose(open_session: Callable[[int], Session], batches: Sequence[Batch], cpu
 
     The costs are empty where the graph cannot run these batches.
     """
-    alone = measure(open_session(1), batches, 1)
+    alone, disturbed = _measure_alone(open_session(1), batches)
     if cpus == 1 or not alone or is_quick(alone, batches[-1][0]):
-        return Profile(1, 1, alone)
+        return Profile(1, 1, alone, disturbed=disturbed)
     profiles = []
     for instances in _divisions(cpus):
         threads = cpus // instances
@@ -113,9 +118,13 @@ def choose(open_session: Callable[[int], Session], batches: Sequence[Batch], cpu
     wide = profiles[0]
     # What runs narrow can have a wide session beside it, which is quicker for one row; not the other way round.
     best = max(profiles, key=lambda profile: _pace(profile) / (GAIN if profile is wide else 1))
-    if best is wide or not wide.costs or wide.costs[0][1] * GAIN > best.costs[0][1]:
+    best = replace(best, disturbed=disturbed)
+    if best.instances == 1 or not wide.costs:
         return best
-    return Profile(best.instances, best.threads, best.costs, wide.threads, wide.costs)
+    # Beside other work a wide run is slow whatever the graph, and it is not used there.
+    if not disturbed and wide.costs[0][1] * GAIN > best.costs[0][1]:
+        return best
+    return replace(best, wide_threads=wide.threads, wide_costs=wide.costs)
 
 
 def read(path: Path) -> Profile | None:
@@ -129,13 +138,23 @@ def read(path: Path) -> Profile | None:
 
 
 def keep(profile: Profile, path: Path) -> None:
-    """Writes a profile; a folder that cannot be written costs the next start some time, nothing else."""
+    """Writes a profile, unless it was disturbed: the next load may find the machine at leisure. A folder that cannot be
+    written costs the next start some time, nothing else."""
+    if profile.disturbed:
+        return
     try:
         fresh = path.with_suffix(".fresh")
         fresh.write_text(json.dumps(asdict(profile)))
         fresh.replace(path)
     except OSError:
         return
+
+
+def _measure_alone(session: Session, batches: Sequence[Batch]) -> tuple[Measured, bool]:
+    """As `measure` does one instance on one thread, and whether that was disturbed."""
+    elsewhere = cpu.Elsewhere()
+    alone = measure(session, batches, 1)
+    return alone, elsewhere.share() > BUSY
 
 
 def _divisions(cpus: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,16 @@ def test_it_is_measured_again_where_what_was_kept_does_not_hold(shelf: Shelf, ch
     deployment = change(shelf, folder) or {}
     for _ in range(2):
         shelf.load(folder, **deployment)
+    assert len(choosing) == 2
+
+
+def test_what_was_measured_beside_other_work_serves_until_the_next_load(shelf: Shelf, choosing: Choosing) -> None:
+    folder = shelf.publish("m", 1)
+    choosing.chosen = replace(MEASURED, disturbed=True)
+    assert shelf.load(folder).wide is not None
+    choosing.chosen = MEASURED
+    for _ in range(2):
+        assert shelf.load(folder).profile == MEASURED
     assert len(choosing) == 2
 
 

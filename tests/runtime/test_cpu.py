@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -93,3 +95,22 @@ def test_flags_are_those_of_proc_cpuinfo() -> None:
         if line.startswith(("flags", "Features"))
     )
     assert cpu.flags() == set(listed) != set()
+
+
+@pytest.mark.parametrize(
+    ("mine", "ours", "share"),
+    [
+        pytest.param(10.0, 10.0, 0.0, id="alone"),
+        pytest.param(10.0, 14.0, 0.4, id="other threads of this process compute too"),
+        pytest.param(7.0, 7.0, 0.3, id="kept from the CPU"),
+        pytest.param(7.0, 12.0, 0.5, id="both"),
+    ],
+)
+def test_what_of_the_cpu_goes_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, mine: float, ours: float, share: float
+) -> None:
+    clocks = {"perf_counter": iter((100.0, 110.0)), "thread_time": iter((1.0, 1.0 + mine))}
+    clocks["process_time"] = iter((50.0, 50.0 + ours))
+    clock = SimpleNamespace(**{name: partial(next, times) for name, times in clocks.items()})
+    monkeypatch.setattr(cpu, "time", clock)
+    assert cpu.Elsewhere().share() == pytest.approx(share)

@@ -89,7 +89,13 @@ class Cramped(Fake):
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(profile, "time", SimpleNamespace(perf_counter=clock.now))
+    elsewhere(monkeypatch, 0.0)
     return clock
+
+
+def elsewhere(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
+    """Says what part of a CPU goes to other work from now on."""
+    monkeypatch.setattr(profile.cpu, "Elsewhere", lambda: SimpleNamespace(share=lambda: share))
 
 
 def measure(clock: Clock, cost: Cost, instances: int = 1, most_rows: int = 10_000) -> tuple[profile.Measured, Fake]:
@@ -357,6 +363,27 @@ def test_few_divisions_of_the_cpus_are_tried_and_none_twice_over(clock: Clock, c
     assert len(opened) == 1 + len(expected)
 
 
+@pytest.mark.parametrize(("share", "disturbed"), [(0.0, False), (0.1, False), (0.3, True), (1.0, True)])
+def test_beside_other_work_the_wide_session_is_kept_whatever_it_takes(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, share: float, disturbed: bool
+) -> None:
+    """Its threads wait for each other, and each of them for the other work."""
+    elsewhere(monkeypatch, share)
+    chosen = profile.choose(scripted({1: pay(10), 2: pay(15)}, clock), BATCHES, 2)
+    assert (chosen.instances, chosen.wide_threads, chosen.disturbed) == (2, 2 if disturbed else 0, disturbed)
+    assert bool(chosen.wide_costs) is disturbed
+
+
+@pytest.mark.parametrize("milliseconds", [0.001, 10])
+def test_a_session_that_is_wide_already_has_none_beside_it(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, milliseconds: float
+) -> None:
+    elsewhere(monkeypatch, 0.5)
+    costs = {1: pay(milliseconds), 2: lambda rows: pay(milliseconds)(rows) / 3}
+    chosen = profile.choose(scripted(costs, clock), BATCHES, 2)
+    assert (chosen.instances, chosen.wide_threads, chosen.disturbed) == (1, 0, True)
+
+
 # Keeping.
 
 KEPT = Profile(4, 1, ((1, 0.001), (2, 0.0015)), 4, ((1, 0.0005),))
@@ -367,6 +394,11 @@ def test_what_was_kept_is_read(tmp_path: Path, chosen: Profile) -> None:
     profile.keep(chosen, tmp_path / "key.2-32.profile.json")
     assert profile.read(tmp_path / "key.2-32.profile.json") == chosen
     assert [path.name for path in tmp_path.iterdir()] == ["key.2-32.profile.json"]
+
+
+def test_what_was_measured_beside_other_work_is_not_kept(tmp_path: Path) -> None:
+    profile.keep(replace(KEPT, disturbed=True), tmp_path / "profile.json")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
