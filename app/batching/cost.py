@@ -7,6 +7,7 @@ QUANTILE = 0.95
 """A deadline is held by what a run takes at worst, within reason; a mean would miss it every other time."""
 STEP = 0.05
 DOWN = 1 - STEP / 2
+"""What becomes of a quantile that is known to be too large."""
 GAIN = 0.02
 """A larger batch has to be this much better: a smaller one answers sooner."""
 CHOICE_RUNS = 64

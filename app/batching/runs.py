@@ -67,7 +67,7 @@ class Runs:
         """Learns from a run that was ended when nobody waited for it any more: it would have taken longer still. Runs
         that miss their deadlines are the ones that are too slow; without them every table would stay too hopeful."""
         if seconds > self.usual(batch):
-            self.observe(batch, seconds)
+            self._costs(batch).observe(batch.key, batch.rows, seconds)
 
     def usual(self, batch: Batch) -> float:
         """Seconds that the batch's run takes as a rule."""

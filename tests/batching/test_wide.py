@@ -170,6 +170,21 @@ def test_after_slow_times_what_comes_together_is_taken_in_again() -> None:
     assert refused(100) == 0
 
 
+def test_a_wide_run_that_was_halted_says_nothing_of_narrow_ones() -> None:
+    """It would have taken longer."""
+    world = World(instances=2, costs=((1, 10.0), (8, 80.0)), wide_costs=STEADY)
+    for _ in range(50):
+        ticket = world.submit()
+        world.settle()
+        world.now += 2
+        world.cancel(ticket)
+        world.drain()
+    assert flags(world) == [True] * 50
+    assert world.runs_of.wide_costs is not None
+    assert world.runs_of.wide_costs.of("k").usual(1) > 1.5
+    assert world.runs_of.costs.of("k").usual(1) == 10.0
+
+
 def test_a_split_request_that_comes_alone_is_shared_between_the_instances() -> None:
     world = wide(max_batch_rows=2)
     ticket = world.submit(6)
