@@ -36,7 +36,7 @@ LOOKS = 3
 would decide how the graph is served for as long as the profile is kept."""
 GAIN = 1.03
 """What is measured to be less than this much better is not better."""
-BUSY = 0.2
+MOST_ELSEWHERE = 0.2
 """Of one CPU. Where so much went elsewhere while a graph was measured, that says how it runs beside other work."""
 INLINE_SECONDS = 0.0002
 """A graph whose largest batch takes less is run on the event loop. A busy loop loses more to a hand-over, and a longer
@@ -114,12 +114,12 @@ def choose(open_session: Callable[[int], Session], batches: Sequence[Batch], cpu
     profiles = []
     for instances in _divisions(cpus):
         threads = cpus // instances
-        profiles.append(Profile(instances, threads, measure(open_session(threads), batches, instances)))
+        costs = measure(open_session(threads), batches, instances)
+        profiles.append(Profile(instances, threads, costs, disturbed=disturbed))
     wide = profiles[0]
     # What runs narrow can have a wide session beside it, which is quicker for one row; not the other way round.
     best = max(profiles, key=lambda profile: _pace(profile) / (GAIN if profile is wide else 1))
-    best = replace(best, disturbed=disturbed)
-    if best.instances == 1 or not wide.costs:
+    if best is wide or not wide.costs:
         return best
     # Beside other work a wide run is slow whatever the graph, and it is not used there.
     if not disturbed and wide.costs[0][1] * GAIN > best.costs[0][1]:
@@ -154,7 +154,7 @@ def _measure_alone(session: Session, batches: Sequence[Batch]) -> tuple[Measured
     """As `measure` does one instance on one thread, and whether that was disturbed."""
     elsewhere = cpu.Elsewhere()
     alone = measure(session, batches, 1)
-    return alone, elsewhere.share() > BUSY
+    return alone, elsewhere.share() > MOST_ELSEWHERE
 
 
 def _divisions(cpus: int) -> list[int]:
