@@ -25,6 +25,13 @@ def floor(graph: Path, cores: str) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
+def asgi_floor(graph: Path, cores: str) -> Iterator[Server]:
+    """A run for what came together under a stock uvicorn, and nothing else."""
+    with _serving("ASGI floor", "asgi_floor.py", [str(graph)], cores) as server:
+        yield server
+
+
+@contextlib.contextmanager
 def naive(graph: Path, threads: int, cores: str) -> Iterator[Server]:
     """FastAPI with one run for each request."""
     with _serving("naive", "naive.py", [str(graph), str(threads)], cores) as server:

@@ -11,6 +11,10 @@ class Bottomless:
     def take(self, now: float) -> None:
         """There is always one more."""
 
+    def takes(self, count: int, now: float) -> bool:
+        """There are always as many."""
+        return True
+
     def give_back(self) -> None:
         """Nothing was taken."""
 
@@ -25,21 +29,25 @@ class TokenBucket(Bottomless):
         self._filled = -math.inf
 
     def take(self, now: float) -> None:
-        """Takes a token. Raises RateLimited, which says when there is one again.
+        """Takes a token. Raises RateLimited, which says when there is one again."""
+        if not self.takes(1, now):
+            raise RateLimited(
+                f"rate: expected at most {self._rate:g} requests a second for this key, got more",
+                retry_after=(1 - self._tokens) / self._rate,
+            )
+
+    def takes(self, count: int, now: float) -> bool:
+        """Takes so many tokens; none where there are less, and then it is False.
 
         An instant before the last one fills nothing: requests that waited on their connection come late.
         """
-        tokens = self._tokens
         if now > self._filled:
-            tokens = min(self._burst, tokens + (now - self._filled) * self._rate)
+            self._tokens = min(self._burst, self._tokens + (now - self._filled) * self._rate)
             self._filled = now
-        if tokens < 1:
-            self._tokens = tokens
-            raise RateLimited(
-                f"rate: expected at most {self._rate:g} requests a second for this key, got more",
-                retry_after=(1 - tokens) / self._rate,
-            )
-        self._tokens = tokens - 1
+        if self._tokens < count:
+            return False
+        self._tokens -= count
+        return True
 
     def give_back(self) -> None:
         """Puts a token back that was taken for nothing."""

@@ -26,11 +26,15 @@ def answer_headers(
     )
 
 
+SERVER_TIMING = b"decode;dur=%.3f, queue;dur=%.3f, compute;dur=%.3f, encode;dur=%.3f, total;dur=%.3f"
+"""The value of Server-Timing (https://www.w3.org/TR/server-timing/), with durations in milliseconds."""
+
+
 def server_timing(timings: Timings) -> bytes:
-    """The value of Server-Timing (https://www.w3.org/TR/server-timing/): durations in milliseconds."""
+    """The value of Server-Timing for a request that has been answered."""
     received, decoded, started = timings.received, timings.decoded, timings.started
     computed, written = timings.computed, timings.encoded
-    return b"decode;dur=%.3f, queue;dur=%.3f, compute;dur=%.3f, encode;dur=%.3f, total;dur=%.3f" % (
+    return SERVER_TIMING % (
         1e3 * (decoded - received),
         1e3 * (started - decoded),
         1e3 * (computed - started),

@@ -33,11 +33,11 @@ class InferenceDoor:
 
     def __init__(self, inference: Inference, inbox: Inbox, application: Application) -> None:
         self.inference = inference
+        self.watch = _Watch()
         self._inbox = inbox
         self._application = application
         self._heads: Recurring[Known, Head] = Recurring()
         """Heads that are right."""
-        self._watch = _Watch()
         inference.access.keyring.on_change(self._heads.clear)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,26 +53,25 @@ class InferenceDoor:
                 return
         received = time.monotonic()
         message = await receive()
-        limit = self.inference.max_body_bytes
-        if message.get("more_body") is False:
-            body = message.get("body", b"")
-        else:
-            body = await _read_body(message, receive, limit)
+        body = message.get("body", b"")
+        if message.get("more_body") is not False or len(body) > self.inference.max_body_bytes:
+            body = await self._read_body(head, message, receive, send)
             if body is None:
                 return
-        if len(body) > limit:
-            await write(self.inference.unreadable(TooLarge(limit), head), send)
-            return
-        client = scope.get("client")
-        exchange = _Exchange(self.inference, client[0] if client else "", receive, self._watch)
-        direct = exchange.direct = Direct(head, received, time.monotonic())
+        exchange = _Exchange()
+        exchange.door, exchange.scope, exchange.receive = self, scope, receive
+        arrival: Arrival = asyncio.Future()
+        exchange.arrival = arrival
+        exchange.direct = direct = Direct(head, received, time.monotonic())
         self._inbox.put(exchange, direct, body)
         try:
-            answer = await exchange.arrival
-        finally:
+            answer = await arrival
+        except BaseException:  # the server in front has given the request up
             exchange.leave()
+            raise
         if answer is not None:
-            await write(answer, send)
+            await send({"type": "http.response.start", "status": answer.status, "headers": answer.header_list()})
+            await send({"type": "http.response.body", "body": answer.body})
 
     async def _read_head(self, known: Known, scope: Scope, receive: Receive, send: Send) -> Head | None:
         """The head of a request whose body is wanted; None for one that has been answered, here or elsewhere."""
@@ -90,36 +89,59 @@ class InferenceDoor:
         self._heads.keep(known, size, head)
         return head
 
+    async def _read_body(self, head: Head, message: Message, receive: Receive, send: Send) -> bytes | None:
+        """The whole body that begins with `message`; None where the client went away, or was told that its body is too
+        long as soon as it was."""
+        limit = self.inference.max_body_bytes
+        chunks: list[bytes] = []
+        size = 0
+        while message["type"] != "http.disconnect":
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            if size > limit:
+                await write(self.inference.unreadable(TooLarge(limit), head), send)
+                return None
+            if not message.get("more_body", False):
+                return b"".join(chunks)
+            message = await receive()
+        return None
+
 
 class _Exchange(Connection):
     """One request of the server in front, and where its answer arrives."""
 
-    __slots__ = ("_receive", "_watch", "arrival", "inference", "peer")
-
-    def __init__(self, inference: Inference, peer: str, receive: Receive, watch: "_Watch") -> None:
-        self.inference = inference
-        self.peer = peer
-        self.direct: Direct | None = None
-        self.arrival: Arrival = asyncio.get_running_loop().create_future()
-        self._receive = receive
-        self._watch = watch
+    __slots__ = ("arrival", "door", "inference", "peer", "receive", "scope")
+    arrival: Arrival
+    door: InferenceDoor
+    scope: Scope
+    receive: Receive
 
     def infer(self, direct: Direct, body: Content) -> None:
+        client = self.scope.get("client")
+        self.inference, self.peer = self.door.inference, client[0] if client else ""
         super().infer(direct, body)
         if self.direct is not None:  # not answered at once
-            self._watch.add(self.arrival, self._receive)
+            self.door.watch.add(self)
 
     def answer(self, answer: Answer) -> None:
         self.direct = None
-        _settle(self.arrival, answer)
+        if not self.arrival.done():  # its task may have been cancelled; its batch-mates must not notice
+            self.arrival.set_result(answer)
 
     def fail(self, direct: Direct, fault: Exception) -> None:
-        self.answer(self.inference.failed(direct.head, fault))
+        self.answer(self.door.inference.failed(direct.head, fault))
 
+    def listen(self) -> None:
+        """From now on the client is noticed when it leaves."""
+        listening = asyncio.create_task(self._listen())
+        self.arrival.add_done_callback(lambda _: listening.cancel())
 
-def _settle(arrival: Arrival, answer: Answer | None) -> None:
-    if not arrival.done():  # its task may have been cancelled; its batch-mates must not notice
-        arrival.set_result(answer)
+    async def _listen(self) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+        self.leave()
+        if not self.arrival.done():
+            self.arrival.set_result(None)
 
 
 class _Watch:
@@ -129,12 +151,12 @@ class _Watch:
     """
 
     def __init__(self) -> None:
-        self._fresh: list[tuple[Arrival, Receive]] = []
-        self._older: list[tuple[Arrival, Receive]] = []
+        self._fresh: list[_Exchange] = []
+        self._older: list[_Exchange] = []
         self._is_set = False
 
-    def add(self, arrival: Arrival, receive: Receive) -> None:
-        self._fresh.append((arrival, receive))
+    def add(self, exchange: _Exchange) -> None:
+        self._fresh.append(exchange)
         if not self._is_set:
             self._set()
 
@@ -143,39 +165,13 @@ class _Watch:
         asyncio.get_running_loop().call_later(WATCH_SECONDS, self._look)
 
     def _look(self) -> None:
-        for arrival, receive in self._older:
-            if not arrival.done():
-                _listen(arrival, receive)
-        self._older, self._fresh = [waiting for waiting in self._fresh if not waiting[0].done()], []
+        for exchange in self._older:
+            if not exchange.arrival.done():
+                exchange.listen()
+        self._older, self._fresh = [exchange for exchange in self._fresh if not exchange.arrival.done()], []
         self._is_set = False
         if self._older:
             self._set()
-
-
-def _listen(arrival: Arrival, receive: Receive) -> None:
-    """From now on the client is noticed when it leaves."""
-
-    async def listen() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        _settle(arrival, None)
-
-    listening = asyncio.create_task(listen())
-    arrival.add_done_callback(lambda _: listening.cancel())
-
-
-async def _read_body(message: Message, receive: Receive, limit: int) -> bytes | None:
-    """The whole body that begins with `message`, or its beginning as soon as that is longer than `limit`; None where
-    the client went away."""
-    chunks: list[bytes] = []
-    size = 0
-    while message["type"] != "http.disconnect":
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > limit or not message.get("more_body", False):
-            return b"".join(chunks)
-        message = await receive()
-    return None
 
 
 async def write(answer: Answer, send: Send) -> None:

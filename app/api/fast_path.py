@@ -6,20 +6,22 @@ its model runs on the event loop's thread. Everything that is not plain, and wha
 is there, is left to the ordinary way, which knows all cases and says what is wrong.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
-from app.api.answer_headers import answer_headers
+from app.access.bucket import Bottomless
+from app.api.answer_headers import SERVER_TIMING, answer_headers
 from app.api.connections import Arrival, Connection
 from app.api.direct import Direct
 from app.api.inference import Inference, fresh_id
+from app.api.status import Answer
 from app.dataplane import DataPlane
 from app.errors import BonsaiError
 from app.protocol import native
 from app.protocol.json_tensors import SMALL
-from app.protocol.messages import Inputs, Outputs, Rows, ServedModel, Timings
+from app.protocol.messages import Inputs, Outputs, Rows, ServedModel
 
 Read = Callable[[msgspec.Raw], Rows]
 
@@ -49,12 +51,24 @@ class FastPath:
     def handle(self, arrived: Sequence[Arrival]) -> None:
         """Handles requests that have come whole, unless their clients have gone since."""
         since = self._clock()
+        lanes, others = self._read(arrived, since)
+        for lane in lanes:
+            self._run(lane, since)
+        for connection, direct, body in others:  # behind the plain ones: a model that has work would not take those
+            connection.infer(direct, body)
+
+    def _read(self, arrived: Sequence[Arrival], now: float) -> tuple[Iterable["_Lane"], Sequence[Arrival]]:
+        """The plain requests in their lanes, with their inputs read, and all others."""
+        paid = _paid(arrived, now)
         lanes: dict[Hashable, _Lane] = {}
-        for connection, direct, body in arrived:
-            if not direct.head.is_plain or len(body) > SMALL or direct is not connection.direct:
-                connection.infer(direct, body)
-                continue
+        others: list[Arrival] = []
+        for arrival in arrived:
+            connection, direct, body = arrival
+            head = direct.head
+            bucket = head.caller.bucket
             try:
+                if bucket not in paid or not head.is_plain or len(body) > SMALL or direct is not connection.direct:
+                    raise NotPlain
                 plain = native.read_plain(body)
                 lane = lanes.get((plain.model, plain.version))
                 if lane is None:
@@ -63,15 +77,14 @@ class FastPath:
                 count = len(rows)
                 if not 0 < count <= lane.room:
                     raise NotPlain
-                direct.head.caller.bucket.take(direct.received)
                 lane.room -= count
                 lane.column += rows
                 lane.members.append((connection, direct, body, count))
             except Exception:  # noqa: BLE001 - boundary: the ordinary way says what is wrong; others wait
-                connection.infer(direct, body)
-        for lane in dict.fromkeys(lanes.values()):
-            if lane.members:
-                self._run(lane, since)
+                if bucket in paid:
+                    bucket.give_back()
+                others.append(arrival)
+        return [lane for lane in dict.fromkeys(lanes.values()) if lane.members], others
 
     def _lane(self, plain: native.PlainBody, lanes: Mapping[Hashable, "_Lane"]) -> "_Lane":
         """The lane of the model version that a request names: one of those that are there, where another request has
@@ -95,21 +108,46 @@ class FastPath:
             for connection, direct, body, _ in lane.members:
                 connection.infer(direct, body)
             return
+        self._answer(lane, outputs, bodies, since)
+
+    def _answer(self, lane: "_Lane", outputs: Outputs, bodies: native.RunBodies, since: float) -> None:
+        """Answers what has been read since then, and run."""
+        served, inference, clock = lane.served, self._inference, self._clock
+        headers, slow = answer_headers(served), inference.log_seconds
         began, joined, computed = outputs.started, outputs.joined, outputs.computed
         reading, compute = began - since, 1e3 * (computed - began)
-        headers, good = answer_headers(served), self._inference.good
+        points: list[float] = []
         stop = 0
         for connection, direct, _, rows in lane.members:
             start, stop = stop, stop + rows
-            head, received = direct.head, direct.received
+            received, read = direct.received, direct.read
             # They waited for each other before they were read: that is time in the queue, not of the reading.
-            decoded = direct.read + reading
-            timings = Timings(received, direct.read, decoded, began, joined, computed)
+            queue = 1e3 * (since - read)
             try:
-                body = bodies.body(start, stop, 1e3 * (began - decoded), compute, 1e3 * (computed - received))
-                connection.answer(good(head, head.request_id or fresh_id(), served, timings, headers, body))
+                body = bodies.body(start, stop, queue, 1e3 * (computed - received))
+                written = clock()
+                points += (received, read, read + reading, began, joined, computed, written)
+                total, decode = written - received, read - received + reading
+                timing = SERVER_TIMING % (1e3 * decode, queue, compute, 1e3 * (written - computed), 1e3 * total)
+                request_id = direct.head.request_id or fresh_id()
+                if total >= slow:
+                    inference.log_good(direct.head, request_id, served, total)
+                connection.answer(Answer(200, headers, body, request_id, timing))
             except Exception as fault:  # noqa: BLE001 - boundary: requests of other connections are answered behind it
                 connection.fail(direct, fault)
+        inference.answered(served, points)
+
+
+def _paid(arrived: Sequence[Arrival], now: float) -> Container[Bottomless]:
+    """The buckets that had a token for each of their callers' requests, and have given them."""
+    asked: dict[Bottomless, int] = {}
+    for _, direct, _ in arrived:
+        bucket = direct.head.caller.bucket
+        asked[bucket] = asked.get(bucket, 0) + 1
+    for bucket, count in tuple(asked.items()):
+        if not bucket.takes(count, now):
+            del asked[bucket]
+    return asked
 
 
 class _Lane:

@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -13,7 +13,7 @@ from app.access.keys import Scope
 from app.api.answer_headers import answer_headers, server_timing
 from app.api.framing import Unreadable
 from app.api.routes import Route, json_length, route
-from app.api.status import Answer, Headers, MethodNotAllowed, answer_to
+from app.api.status import Answer, MethodNotAllowed, answer_to
 from app.dataplane import DataPlane, Pending
 from app.errors import BonsaiError, InvalidInput, TooLarge, clip
 from app.protocol import native
@@ -84,7 +84,8 @@ class Inference:
         self._clock = dataplane.clock
         self._requests = metrics.requests
         self._log = log
-        self._threshold = log.threshold
+        self.log_seconds = log.threshold
+        """Good answers that took as long are logged."""
 
     def read_head(self, method: str, path: str, headers: Mapping[bytes, bytes], query: bytes = b"") -> Head | None:
         """The head of a request to an inference path; None for every other path."""
@@ -159,18 +160,21 @@ class Inference:
         except Exception as error:  # noqa: BLE001 - boundary: what cannot be written must not take others along
             return self.fail(Call(self, head, request_id, request.timings, _unheard, request), BonsaiError.of(error))
         assert request.served is not None
-        headers = answer_headers(request.served, encoded.media_type, encoded.coding, encoded.json_length)
-        return self.good(head, request_id, request.served, request.timings, headers, encoded.body)
+        served, timings = request.served, request.timings
+        timings.encoded = self._clock()
+        self.answered(served, msgspec.structs.astuple(timings))
+        if timings.total >= self.log_seconds:
+            self.log_good(head, request_id, served, timings.total)
+        headers = answer_headers(served, encoded.media_type, encoded.coding, encoded.json_length)
+        return Answer(200, headers, encoded.body, request_id, server_timing(timings))
 
-    def good(
-        self, head: Head, request_id: bytes, served: ServedModel, timings: Timings, headers: Headers, body: bytes
-    ) -> Answer:
-        """A good answer, whose body has just been written: it is timed, counted and logged."""
-        written = timings.encoded = self._clock()
-        self._requests.answered(served.name, served.version, timings)
-        if written - timings.received >= self._threshold:
-            self._write_log(head, request_id, served, 200, None, timings.total)
-        return Answer(200, headers, body, request_id, server_timing(timings))
+    def answered(self, served: ServedModel, points: Iterable[float]) -> None:
+        """Counts good answers: for one after the other, what its Timings are."""
+        self._requests.answered(served.name, served.version, points)
+
+    def log_good(self, head: Head, request_id: bytes, served: ServedModel, seconds: float) -> None:
+        """Logs a good answer, which took `log_seconds` or longer."""
+        self._write_log(head, request_id, served, 200, None, seconds)
 
     def fail(self, call: Call, error: BonsaiError) -> Answer:
         """The answer of a call that failed."""

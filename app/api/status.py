@@ -72,12 +72,13 @@ class Answer(msgspec.Struct, frozen=True):
 
     def header_list(self) -> list[Field]:
         """The headers as ASGI has them, content-length among them."""
-        fields = [*self.headers.fields, (b"content-length", b"%d" % len(self.body))]
-        if self.request_id:
-            fields.append((b"x-request-id", self.request_id))
+        length = (b"content-length", b"%d" % len(self.body))
         if self.timing:
-            fields.append((b"server-timing", self.timing))
-        return fields
+            timing = (b"server-timing", self.timing)
+            return [*self.headers.fields, length, (b"x-request-id", self.request_id), timing]
+        if self.request_id:
+            return [*self.headers.fields, length, (b"x-request-id", self.request_id)]
+        return [*self.headers.fields, length]
 
 
 def error_answer(status: int, message: str, *fields: Field, request_id: bytes = b"") -> Answer:

@@ -65,7 +65,8 @@ class RunBodies:
     def __init__(self, served: ServedModel, outputs: Outputs) -> None:
         """Raises NotRepresentable where an output does not fall into rows, or has one that JSON cannot carry."""
         frame = _frame(served)
-        self._form, self._betweens = frame.form, frame.betweens
+        self._betweens = frame.betweens
+        self._form = frame.form + _RUN_TIMING % (1e3 * (outputs.computed - outputs.started))
         columns: list[list[bytes]] = []
         for spec, between in zip(served.signature.outputs, self._betweens, strict=False):  # predictions come last
             columns.append(json_answers.row_texts(outputs.arrays[spec.name], spec, between))
@@ -74,10 +75,10 @@ class RunBodies:
             columns.append([json_answers.encode(prediction) for prediction in made])
         self._columns, self._rows = columns, list(zip(*columns, strict=True))
 
-    def body(self, start: int, stop: int, queue: float, compute: float, total: float) -> bytes:
-        """The body of a request with these rows and these times, in milliseconds."""
+    def body(self, start: int, stop: int, queue: float, total: float) -> bytes:
+        """The body of a request with these rows, which took so long in the queue and in all, in milliseconds."""
         texts = self._rows[start] if stop - start == 1 else self._joined(start, stop)
-        return self._form % (*texts, queue, compute, total)
+        return self._form % (*texts, queue, total)
 
     def _joined(self, start: int, stop: int) -> list[bytes]:
         pairs = zip(self._betweens, self._columns, strict=True)
@@ -92,7 +93,8 @@ class _Frame(NamedTuple):
     labelled: OutputSpec | None
     """The output that predictions are made of."""
     form: bytes
-    """A whole answer: %b for the rows of each output, and of the predictions, without the brackets around them."""
+    """An answer up to its times: %b for the rows of each output, and of the predictions, without the brackets around
+    them."""
     betweens: tuple[bytes, ...]
     """What stands between two rows of each of them."""
 
@@ -104,6 +106,8 @@ _NAMED = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _BRACE = ord("{")
 _PREDICTIONS = b',"predictions":'
 _TIMING = b',"timing_ms":{"queue":%.3f,"compute":%.3f,"total":%.3f}}'
+_RUN_TIMING = b',"timing_ms":{"queue":%%.3f,"compute":%.3f,"total":%%.3f}}'
+"""The same for requests that shared a run, once the run has been timed."""
 
 
 def decode(body: Content, timings: Timings, _: int | None = None) -> InferRequest:
@@ -175,7 +179,7 @@ def _frame(served: ServedModel) -> _Frame:
         form += _PREDICTIONS + b"[%b]"
         betweens.append(b",")
     names = [spec.name for spec in specs]
-    return _Frame(tuple(zip(names, keys, strict=True)), labelled, form + _TIMING, tuple(betweens))
+    return _Frame(tuple(zip(names, keys, strict=True)), labelled, form, tuple(betweens))
 
 
 def _read_named(raw: memoryview, signature: Signature) -> Inputs:

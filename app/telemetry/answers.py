@@ -1,8 +1,7 @@
 """What good answers move: counted in blocks, because each request would move seven histograms."""
 
-import struct
+from array import array
 from collections.abc import Iterable, Iterator
-from typing import Protocol
 
 import numpy as np
 from prometheus_client import CollectorRegistry
@@ -19,20 +18,10 @@ BLOCK = 256
 """Requests that are counted together: some 0.1 ms of work, too little to be seen in another request's time."""
 
 _EDGES = np.array(SECONDS)
-_RECORD = struct.Struct(f"{len(POINTS)}d")
-"""The points of a request."""
-
-
-class Points(Protocol):
-    """When a request passed each of POINTS, in seconds of one clock."""
-
-    received: float
-    read: float
-    decoded: float
-    started: float
-    joined: float
-    computed: float
-    encoded: float
+_SERIES = 1 + len(PHASES)
+_COUNTS = (_SERIES, len(SECONDS) + 1)
+_FIRSTS = (len(SECONDS) + 1) * np.arange(_SERIES)
+"""Where each series' counts begin when they stand in a row."""
 
 
 class Answers:
@@ -44,40 +33,36 @@ class Answers:
         self.latest = 0.0
         """When the latest of these requests came."""
         self._series = (self.total, *self.phases.values())
-        self._fresh = bytearray(BLOCK * _RECORD.size)
-        self._filled = 0
-        """Bytes of requests that are not counted yet."""
+        self._fresh = array("d")
+        """The points of requests that are not counted yet, one request after the other."""
+        self._counts = np.zeros(_COUNTS, np.int64)
+        self._seconds = np.zeros(_SERIES)
+        """What has been counted and is not in the series yet."""
 
-    def add(self, points: Points) -> None:
-        """One more."""
-        _RECORD.pack_into(
-            self._fresh,
-            self._filled,
-            points.received,
-            points.read,
-            points.decoded,
-            points.started,
-            points.joined,
-            points.computed,
-            points.encoded,
-        )
-        self._filled += _RECORD.size
-        if self._filled == len(self._fresh):
-            self.fold()
+    def add(self, points: Iterable[float]) -> None:
+        """Some more, as `RequestMetrics.answered` has them."""
+        self._fresh.extend(points)
+        if len(self._fresh) >= BLOCK * len(POINTS):
+            self._count()
 
     def fold(self) -> None:
         """Brings the series up to date."""
-        if not self._filled:
-            return
-        points = np.frombuffer(self._fresh, np.float64, self._filled // 8).reshape(-1, len(POINTS))
-        self._filled = 0
+        if self._fresh:
+            self._count()
+        for series, counts, seconds in zip(self._series, self._counts.tolist(), self._seconds.tolist(), strict=True):
+            series.take_in(counts, seconds)
+        self._counts[:], self._seconds[:] = 0, 0
+
+    def _count(self) -> None:
+        points = np.frombuffer(self._fresh).reshape(-1, len(POINTS))
+        self._fresh = array("d")
         self.latest = max(self.latest, float(points[:, 0].max()))
-        seconds = np.column_stack((points[:, -1] - points[:, 0], np.diff(points, axis=1)))
-        buckets_each = len(SECONDS) + 1
-        found = np.searchsorted(_EDGES, seconds) + buckets_each * np.arange(len(self._series))
-        counts = np.bincount(found.ravel(), minlength=buckets_each * len(self._series)).reshape(-1, buckets_each)
-        for series, added, total in zip(self._series, counts.tolist(), seconds.sum(axis=0).tolist(), strict=True):
-            series.take_in(added, total)
+        seconds = np.empty_like(points)
+        np.subtract(points[:, -1], points[:, 0], out=seconds[:, 0])
+        np.subtract(points[:, 1:], points[:, :-1], out=seconds[:, 1:])
+        found = _EDGES.searchsorted(seconds) + _FIRSTS
+        self._counts += np.bincount(found.ravel(), minlength=self._counts.size).reshape(_COUNTS)
+        self._seconds += seconds.sum(axis=0)
 
 
 class RequestMetrics(Collector):
@@ -89,8 +74,9 @@ class RequestMetrics(Collector):
         self._failed_seconds: dict[tuple[str, str], float] = {}
         registry.register(self)
 
-    def answered(self, model: str, version: int, points: Points) -> None:
-        """A good answer of a model version."""
+    def answered(self, model: str, version: int, points: Iterable[float]) -> None:
+        """Good answers of a model version: for one after the other, when its request passed each of POINTS, in seconds
+        of one clock."""
         answers = self._answers.get((model, version))
         if answers is None:
             answers = self._answers[model, version] = Answers()

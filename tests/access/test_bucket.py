@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.access.bucket import TokenBucket
+from app.access.bucket import Bottomless, TokenBucket
 from app.errors import RateLimited
 
 
@@ -46,6 +46,13 @@ def test_who_is_refused_is_told_when_to_come_back() -> None:
         bucket.take(4)
     assert e.value.retry_after == pytest.approx(6)
     bucket.take(10.001)
+
+
+def test_so_many_tokens_are_taken_together_or_none() -> None:
+    bucket = TokenBucket(1, 5)
+    assert [bucket.takes(count, 10) for count in (4, 2, 1, 1)] == [True, False, True, False]
+    assert [bucket.takes(count, 13) for count in (4, 3)] == [False, True]
+    assert Bottomless().takes(10**6, 0)
 
 
 @given(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import uvicorn
@@ -247,10 +248,10 @@ def test_a_connection_that_fails_takes_no_other_along(
 
 
 def at_a_rate(models: Path, state: Path, burst: int) -> AbstractContextManager[Application]:
-    """Only picky, and a key for `burst` requests."""
+    """Only picky, and a key for `burst` requests; without it there is no rate."""
     publish(models / "picky" / "1", graphs.refuses_negative(models.parent / "picky.onnx"), state / "graphs")
     key = {"sha256": digest_of(KEY), "scopes": ["infer"], "requests_per_second": 0.001, "burst": burst}
-    return running(models, state, keys=Keys.of({"robot": key}))
+    return running(models, state, keys=Keys.of({"robot": key, "anonymous": {"scopes": ["infer"]}}))
 
 
 def test_each_request_is_counted_against_its_callers_rate(models: Path, state: Path) -> None:
@@ -259,6 +260,43 @@ def test_each_request_is_counted_against_its_callers_rate(models: Path, state: P
         crowd.ask(body([ROW]))  # three requests: two until the head is known
         replies = crowd.ask(*[body([ROW])] * 6)
         assert sorted(status for status, _, _ in replies) == [200] * 4 + [429] * 2
+
+
+def test_a_caller_over_its_rate_does_not_keep_others_from_sharing_a_run(
+    models: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with at_a_rate(models, state, burst=5) as application:
+        short, others = Crowd(application, 4, **WITH_KEY), Crowd(application, 3)
+        short.ask(body([ROW]))  # three requests: two are left
+        others.ask(*[body([ROW])] * 3)
+        handled = Mock(wraps=application.parts.inference.handle)
+        monkeypatch.setattr(application.parts.inference, "handle", handled)
+        arrived = [(protocol, request(body([ROW]), **WITH_KEY)) for protocol in short.protocols]
+        arrived += [(protocol, request(body([ROW]))) for protocol in others.protocols]
+        replies = application.run(asked_together(arrived))
+        assert sorted(replies[:4]) == [200] * 2 + [429] * 2
+        assert replies[4:] == [200] * 3
+        assert handled.call_count == 4
+
+
+async def asked_together(arrived: Sequence[tuple[HttpProtocol, bytes]]) -> list[int]:
+    """The statuses of what comes in one turn."""
+    for protocol, raw in arrived:
+        protocol.transport.written = b""
+        protocol.data_received(raw)
+    for protocol, _ in arrived:
+        await asyncio.wait_for(_answered(protocol), 20)
+    return [reply(protocol.transport.written)[0] for protocol, _ in arrived]
+
+
+def test_a_request_that_goes_on_to_the_ordinary_way_is_counted_once(models: Path, state: Path) -> None:
+    with at_a_rate(models, state, burst=7) as application:
+        crowd = Crowd(application, 4, **WITH_KEY)
+        crowd.ask(body([ROW], parameters={"timeout_ms": 5000}))  # three requests: two until the head is known
+        replies = crowd.ask(*[body([ROW], parameters={"timeout_ms": 5000})] * 4)
+        assert [status for status, _, _ in replies] == [200] * 4
+        ((status, _, _),) = crowd.ask(body([ROW], parameters={"timeout_ms": 5000}))
+        assert status == 429
 
 
 def test_what_is_run_again_for_another_requests_fault_is_counted_once(models: Path, state: Path) -> None:

@@ -5,18 +5,17 @@ import prometheus_client
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from app.protocol.messages import Timings
 from app.telemetry.answers import BLOCK, PHASES, POINTS, SECONDS, RequestMetrics
 from tests.metrics import value
 
 LABELS = ("model", "version")
 
 
-def timings(random: np.random.Generator) -> Timings:
+def passed(random: np.random.Generator) -> list[float]:
     """A request that passed every point a while after the one before; some on the edge of a bucket."""
     steps = random.choice([0.0, 1e-5, 2**-12, 0.0005, 0.001, 0.3, 20.0], len(POINTS) - 1)
-    points = 1024.0 + np.cumsum([0.0, *steps])
-    return Timings(**dict(zip(POINTS, points.tolist(), strict=True)))
+    points: list[float] = (1024.0 + np.cumsum([0.0, *steps])).tolist()
+    return points
 
 
 @pytest.mark.parametrize("count", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7])
@@ -26,11 +25,11 @@ def test_its_exposition_is_that_of_prometheus_client(count: int) -> None:
     total = prometheus_client.Histogram("t", "", LABELS, buckets=SECONDS, registry=theirs)
     phases = prometheus_client.Histogram("p", "", (*LABELS, "phase"), buckets=SECONDS, registry=theirs)
     for number in range(count):
-        answered, version = timings(random), 1 + number % 2
-        metrics.answered("m", version, answered)
-        total.labels("m", str(version)).observe(answered.encoded - answered.received)
-        for phase, first, second in zip(PHASES, POINTS, POINTS[1:], strict=False):
-            phases.labels("m", str(version), phase).observe(getattr(answered, second) - getattr(answered, first))
+        points, version = passed(random), 1 + number % 2
+        metrics.answered("m", version, points)
+        total.labels("m", str(version)).observe(points[-1] - points[0])
+        for phase, first, second in zip(PHASES, points, points[1:], strict=False):
+            phases.labels("m", str(version), phase).observe(second - first)
     assert lines(ours, "bonsai_request_seconds") == lines(theirs, "t")
     assert lines(ours, "bonsai_phase_seconds") == lines(theirs, "p")
 
@@ -47,7 +46,7 @@ def test_a_scrape_in_between_changes_nothing() -> None:
     for registry in (often, once):
         metrics, random = RequestMetrics(registry), np.random.default_rng(0)
         for _ in range(600):
-            metrics.answered("m", 1, timings(random))
+            metrics.answered("m", 1, passed(random))
             if registry is often:
                 generate_latest(registry)
     assert lines(often, "bonsai_") == lines(once, "bonsai_")
