@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import os
 import threading
 import time
@@ -17,9 +18,12 @@ NICENESS = 5
 
 def budget() -> int:
     """Threads that can run at once: the smaller of the affinity mask and the cgroup quota, at least 1."""
-    allowed = len(os.sched_getaffinity(0))
-    quota = min(quotas(cgroup.CGROUPS, cgroup.MEMBERSHIP), default=float(allowed))
-    return max(1, min(allowed, int(quota)))
+    return max(1, int(min(len(os.sched_getaffinity(0)), _quota())))
+
+
+def _quota() -> float:
+    """The CPU quota that binds this process, in cores."""
+    return min(quotas(cgroup.CGROUPS, cgroup.MEMBERSHIP), default=math.inf)
 
 
 def quotas(cgroups: Path, membership: Path) -> Iterator[float]:
@@ -75,15 +79,17 @@ def give_way() -> None:
 
 class Elsewhere:
     """Where the CPU goes while this thread computes without a pause: to other threads of this process, or to whoever
-    keeps this one from a CPU."""
+    keeps this one from a CPU. What a quota keeps it from goes nowhere."""
 
     def __init__(self) -> None:
+        self._part = min(1.0, _quota())
         self._began = _clocks()
 
     def share(self) -> float:
-        """Of one CPU, since the beginning: the larger of both."""
+        """Of what one thread may have of a CPU, since the beginning: the larger of both."""
         wall, mine, ours = (now - began for now, began in zip(_clocks(), self._began, strict=True))
-        return max(wall - mine, ours - mine) / wall
+        most = self._part * wall
+        return max(most - mine, ours - mine) / most
 
 
 def _clocks() -> tuple[float, float, float]:

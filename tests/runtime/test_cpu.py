@@ -98,17 +98,23 @@ def test_flags_are_those_of_proc_cpuinfo() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mine", "ours", "share"),
+    ("quota", "mine", "ours", "share"),
     [
-        pytest.param(10.0, 10.0, 0.0, id="alone"),
-        pytest.param(10.0, 14.0, 0.4, id="other threads of this process compute too"),
-        pytest.param(7.0, 7.0, 0.3, id="kept from the CPU"),
-        pytest.param(7.0, 12.0, 0.5, id="both"),
+        pytest.param([], 10.0, 10.0, 0.0, id="alone"),
+        pytest.param([], 10.0, 14.0, 0.4, id="other threads of this process compute too"),
+        pytest.param([], 7.0, 7.0, 0.3, id="kept from the CPU"),
+        pytest.param([], 7.0, 12.0, 0.5, id="both"),
+        pytest.param([4.0], 7.0, 7.0, 0.3, id="kept from the CPU within a wide quota"),
+        pytest.param([0.5], 5.0, 5.0, 0.0, id="alone within half a CPU"),
+        pytest.param([0.5], 7.0, 7.0, 0.0, id="alone within half a CPU, before the quota is used up"),
+        pytest.param([0.5], 4.0, 5.0, 0.2, id="others of this process take of half a CPU"),
+        pytest.param([0.5], 2.0, 2.0, 0.6, id="others take of half a CPU"),
     ],
 )
 def test_what_of_the_cpu_goes_elsewhere(
-    monkeypatch: pytest.MonkeyPatch, mine: float, ours: float, share: float
+    monkeypatch: pytest.MonkeyPatch, quota: list[float], mine: float, ours: float, share: float
 ) -> None:
+    monkeypatch.setattr(cpu, "quotas", lambda *_: iter(quota))
     clocks = {"perf_counter": iter((100.0, 110.0)), "thread_time": iter((1.0, 1.0 + mine))}
     clocks["process_time"] = iter((50.0, 50.0 + ours))
     clock = SimpleNamespace(**{name: partial(next, times) for name, times in clocks.items()})
