@@ -89,7 +89,7 @@ def assemble(settings: Settings) -> Parts:
     failures.install(application)
     openapi.install(application)
     guarded = Doorkeeper(access, application, time.monotonic)
-    inbox = Inbox(FastPath(inference, dataplane).handle, soon)
+    inbox = Inbox(FastPath(inference, dataplane, metrics.requests).handle, soon)
     return Parts(InferenceDoor(inference, inbox, guarded), inference, inbox, dataplane, repository)
 
 

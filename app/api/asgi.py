@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from app.api.connections import Connection, Inbox
@@ -44,11 +44,13 @@ class InferenceDoor:
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
-        # Servers may give any iterable, to be read once, of any pairs.
-        known = (scope["method"], scope["path"], scope.get("query_string", b""), tuple(map(tuple, scope["headers"])))
-        head = self._heads.get(known)
+        fields = tuple(scope["headers"])  # servers may give any iterable, to be read once
+        try:
+            head = self._heads.get((scope["method"], scope["path"], scope.get("query_string", b""), fields))
+        except TypeError:  # a list cannot be looked up, and servers may give any pairs
+            head = None
         if head is None:
-            head = await self._read_head(known, scope, receive, send)
+            head = await self._read_head(fields, scope, receive, send)
             if head is None:
                 return
         received = time.monotonic()
@@ -64,19 +66,20 @@ class InferenceDoor:
         exchange.arrival = arrival
         exchange.direct = direct = Direct(head, received, time.monotonic())
         self._inbox.put(exchange, direct, body)
-        try:
-            answer = await arrival
-        except BaseException:  # the server in front has given the request up
-            exchange.leave()
-            raise
+        answer = await arrival
         if answer is not None:
             await send({"type": "http.response.start", "status": answer.status, "headers": answer.header_list()})
             await send({"type": "http.response.body", "body": answer.body})
 
-    async def _read_head(self, known: Known, scope: Scope, receive: Receive, send: Send) -> Head | None:
+    async def _read_head(
+        self, given: Iterable[Iterable[bytes]], scope: Scope, receive: Receive, send: Send
+    ) -> Head | None:
         """The head of a request whose body is wanted; None for one that has been answered, here or elsewhere."""
-        method, path, query, given = known
-        fields = [(name, value.strip()) for name, value in given]  # servers leave the blanks behind a value
+        pairs = tuple((name, value) for name, value in given)
+        known = method, path, query, _ = (scope["method"], scope["path"], scope.get("query_string", b""), pairs)
+        if known in self._heads:
+            return self._heads[known]
+        fields = [(name, value.strip()) for name, value in pairs]  # servers leave the blanks behind a value
         head = self.inference.read_head(method, path, dict(fields), query)
         if head is None:
             await self._application({**scope, "headers": fields}, receive, send)
@@ -121,7 +124,12 @@ class _Exchange(Connection):
         self.inference, self.peer = self.door.inference, client[0] if client else ""
         super().infer(direct, body)
         if self.direct is not None:  # not answered at once
+            self.arrival.add_done_callback(self._end)
             self.door.watch.add(self)
+
+    def _end(self, arrival: Arrival) -> None:
+        if arrival.cancelled():  # the server in front has given the request up
+            self.leave()
 
     def answer(self, answer: Answer) -> None:
         self.direct = None

@@ -6,6 +6,7 @@ its model runs on the event loop's thread. Everything that is not plain, and wha
 is there, is left to the ordinary way, which knows all cases and says what is wrong.
 """
 
+import random
 from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -15,13 +16,14 @@ from app.access.bucket import Bottomless
 from app.api.answer_headers import SERVER_TIMING, answer_headers
 from app.api.connections import Arrival, Connection
 from app.api.direct import Direct
-from app.api.inference import Inference, fresh_id
+from app.api.inference import Inference
 from app.api.status import Answer
 from app.dataplane import DataPlane
 from app.errors import BonsaiError
 from app.protocol import native
 from app.protocol.json_tensors import SMALL
 from app.protocol.messages import Inputs, Outputs, Rows, ServedModel
+from app.telemetry.answers import RequestMetrics
 
 Read = Callable[[msgspec.Raw], Rows]
 
@@ -43,8 +45,9 @@ class Express(Protocol):
 class FastPath:
     """Handles what has arrived in one turn of the event loop."""
 
-    def __init__(self, inference: Inference, dataplane: DataPlane) -> None:
+    def __init__(self, inference: Inference, dataplane: DataPlane, requests: RequestMetrics) -> None:
         self._inference = inference
+        self._requests = requests
         self._dataplane = dataplane
         self._clock = dataplane.clock
 
@@ -116,6 +119,7 @@ class FastPath:
         headers, slow = answer_headers(served), inference.log_seconds
         began, joined, computed = outputs.started, outputs.joined, outputs.computed
         reading, compute = began - since, 1e3 * (computed - began)
+        form, first_id = bodies.form, random.getrandbits(63)
         points: list[float] = []
         stop = 0
         for connection, direct, _, rows in lane.members:
@@ -124,18 +128,19 @@ class FastPath:
             # They waited for each other before they were read: that is time in the queue, not of the reading.
             queue = 1e3 * (since - read)
             try:
-                body = bodies.body(start, stop, queue, 1e3 * (computed - received))
+                texts = bodies.rows[start] if rows == 1 else bodies.joined(start, stop)
+                body = form % (*texts, queue, 1e3 * (computed - received))
                 written = clock()
                 points += (received, read, read + reading, began, joined, computed, written)
                 total, decode = written - received, read - received + reading
                 timing = SERVER_TIMING % (1e3 * decode, queue, compute, 1e3 * (written - computed), 1e3 * total)
-                request_id = direct.head.request_id or fresh_id()
+                request_id = direct.head.request_id or b"%016x" % (first_id + start)
                 if total >= slow:
                     inference.log_good(direct.head, request_id, served, total)
                 connection.answer(Answer(200, headers, body, request_id, timing))
             except Exception as fault:  # noqa: BLE001 - boundary: requests of other connections are answered behind it
                 connection.fail(direct, fault)
-        inference.answered(served, points)
+        self._requests.answered(served.name, served.version, points)
 
 
 def _paid(arrived: Sequence[Arrival], now: float) -> Container[Bottomless]:

@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -162,15 +162,11 @@ class Inference:
         assert request.served is not None
         served, timings = request.served, request.timings
         timings.encoded = self._clock()
-        self.answered(served, msgspec.structs.astuple(timings))
+        self._requests.answered(served.name, served.version, msgspec.structs.astuple(timings))
         if timings.total >= self.log_seconds:
             self.log_good(head, request_id, served, timings.total)
         headers = answer_headers(served, encoded.media_type, encoded.coding, encoded.json_length)
         return Answer(200, headers, encoded.body, request_id, server_timing(timings))
-
-    def answered(self, served: ServedModel, points: Iterable[float]) -> None:
-        """Counts good answers: for one after the other, what its Timings are."""
-        self._requests.answered(served.name, served.version, points)
 
     def log_good(self, head: Head, request_id: bytes, served: ServedModel, seconds: float) -> None:
         """Logs a good answer, which took `log_seconds` or longer."""

@@ -60,27 +60,26 @@ class PredictBody(PlainBody, frozen=True):
 class RunBodies:
     """The bodies of answers to requests that shared a run and asked for nothing but its outputs."""
 
-    __slots__ = ("_betweens", "_columns", "_form", "_rows")
+    __slots__ = ("_betweens", "_columns", "form", "rows")
 
     def __init__(self, served: ServedModel, outputs: Outputs) -> None:
         """Raises NotRepresentable where an output does not fall into rows, or has one that JSON cannot carry."""
         frame = _frame(served)
         self._betweens = frame.betweens
-        self._form = frame.form + _RUN_TIMING % (1e3 * (outputs.computed - outputs.started))
+        self.form = frame.form + _RUN_TIMING % (1e3 * (outputs.computed - outputs.started))
+        """The body of a request: its rows' texts, its seconds in the queue and in all."""
         columns: list[list[bytes]] = []
         for spec, between in zip(served.signature.outputs, self._betweens, strict=False):  # predictions come last
             columns.append(json_answers.row_texts(outputs.arrays[spec.name], spec, between))
         if frame.labelled is not None:
             made = predictions(frame.labelled, Share(outputs), None)
             columns.append([json_answers.encode(prediction) for prediction in made])
-        self._columns, self._rows = columns, list(zip(*columns, strict=True))
+        self._columns = columns
+        self.rows = list(zip(*columns, strict=True))
+        """Of each row, what goes into the form of its answer."""
 
-    def body(self, start: int, stop: int, queue: float, total: float) -> bytes:
-        """The body of a request with these rows, which took so long in the queue and in all, in milliseconds."""
-        texts = self._rows[start] if stop - start == 1 else self._joined(start, stop)
-        return self._form % (*texts, queue, total)
-
-    def _joined(self, start: int, stop: int) -> list[bytes]:
+    def joined(self, start: int, stop: int) -> list[bytes]:
+        """The same of several rows together."""
         pairs = zip(self._betweens, self._columns, strict=True)
         return [between.join(column[start:stop]) for between, column in pairs]
 
