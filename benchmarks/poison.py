@@ -13,6 +13,7 @@ Run: python -m benchmarks.poison [--quick] [--soak REQUESTS] [--help]
 Server on one core, clients on the other.
 """
 
+import math
 import os
 import tempfile
 from dataclasses import dataclass, field
@@ -118,7 +119,7 @@ def measure_soak(found: Findings, checkout: Path, temp: Path, requests: int) -> 
         rate = closed_loop(server, file, SOAK_CONNECTIONS, 1, LOAD_CORE).rate
         done = 0
         for _ in range(SLICES):
-            seconds = max(1, round(requests / SLICES / rate))
+            seconds = math.ceil(requests / SLICES / rate)
             load = closed_loop(server, file, SOAK_CONNECTIONS, seconds, LOAD_CORE)
             done, rate = done + load.answers, load.rate
             found.soak.append(Slice(done, server.resident_bytes, load))
