@@ -67,7 +67,7 @@ class InferenceDoor:
         exchange.direct = direct = Direct(head, received, time.monotonic())
         self._inbox.put(exchange, direct, body)
         answer = await arrival
-        if answer is not None:
+        if answer is not None:  # written here: `write` would be one coroutine more for each
             await send({"type": "http.response.start", "status": answer.status, "headers": answer.header_list()})
             await send({"type": "http.response.body", "body": answer.body})
 
@@ -75,10 +75,12 @@ class InferenceDoor:
         self, given: Iterable[Iterable[bytes]], scope: Scope, receive: Receive, send: Send
     ) -> Head | None:
         """The head of a request whose body is wanted; None for one that has been answered, here or elsewhere."""
+        method, path, query = scope["method"], scope["path"], scope.get("query_string", b"")
         pairs = tuple((name, value) for name, value in given)
-        known = method, path, query, _ = (scope["method"], scope["path"], scope.get("query_string", b""), pairs)
-        if known in self._heads:
-            return self._heads[known]
+        known = (method, path, query, pairs)
+        head = self._heads.get(known)
+        if head is not None:
+            return head
         fields = [(name, value.strip()) for name, value in pairs]  # servers leave the blanks behind a value
         head = self.inference.read_head(method, path, dict(fields), query)
         if head is None:
@@ -131,7 +133,8 @@ class _Exchange(Connection):
         if arrival.cancelled():  # the server in front has given the request up
             self.leave()
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: Answer | None) -> None:
+        """None: the client has gone."""
         self.direct = None
         if not self.arrival.done():  # its task may have been cancelled; its batch-mates must not notice
             self.arrival.set_result(answer)
@@ -148,8 +151,7 @@ class _Exchange(Connection):
         while (await self.receive())["type"] != "http.disconnect":
             pass
         self.leave()
-        if not self.arrival.done():
-            self.arrival.set_result(None)
+        self.answer(None)
 
 
 class _Watch:

@@ -66,7 +66,8 @@ class RunBodies:
         """Raises NotRepresentable where an output does not fall into rows, or has one that JSON cannot carry."""
         frame = _frame(served)
         self._betweens = frame.betweens
-        self.form = frame.form + _RUN_TIMING % (1e3 * (outputs.computed - outputs.started))
+        compute = _MILLISECONDS % (1e3 * (outputs.computed - outputs.started))
+        self.form = frame.form + _TIMING % (_MILLISECONDS, compute, _MILLISECONDS)
         """The body of a request: its rows' texts, its seconds in the queue and in all."""
         columns: list[list[bytes]] = []
         for spec, between in zip(served.signature.outputs, self._betweens, strict=False):  # predictions come last
@@ -104,9 +105,9 @@ _BODY = msgspec.json.Decoder(PredictBody)
 _NAMED = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _BRACE = ord("{")
 _PREDICTIONS = b',"predictions":'
-_TIMING = b',"timing_ms":{"queue":%.3f,"compute":%.3f,"total":%.3f}}'
-_RUN_TIMING = b',"timing_ms":{"queue":%%.3f,"compute":%.3f,"total":%%.3f}}'
-"""The same for requests that shared a run, once the run has been timed."""
+_TIMING = b',"timing_ms":{"queue":%b,"compute":%b,"total":%b}}'
+_MILLISECONDS = b"%.3f"
+_TIMES = _TIMING % (_MILLISECONDS, _MILLISECONDS, _MILLISECONDS)
 
 
 def decode(body: Content, timings: Timings, _: int | None = None) -> InferRequest:
@@ -143,7 +144,7 @@ def encode(request: InferRequest, share: Share) -> Encoded:
     text += b"}"
     if labelled is not None:
         text += _PREDICTIONS + json_answers.encode(predictions(labelled, share, request.top_k))
-    times = _TIMING % (
+    times = _TIMES % (
         1e3 * (timings.started - timings.decoded),
         1e3 * (timings.computed - timings.started),
         1e3 * (timings.computed - timings.received),
