@@ -1,1 +1,1 @@
-"""Servers that Bonsai is measured against. Each is a script of its own process."""
+"""Servers that Bonsai is measured against. Each is run in a process of its own."""

@@ -3,7 +3,7 @@
 It reads a row from each body, runs the rows that came within two turns of the event loop together, and answers with as
 many headers as Bonsai. It looks at no header, checks nothing, counts nothing, times nothing.
 
-Run: python asgi_floor.py PORT GRAPH
+Run: python -m benchmarks.servers.asgi_floor PORT GRAPH
 """
 
 import asyncio
@@ -11,11 +11,11 @@ import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-import msgspec
 import numpy as np
-import onnxruntime as ort
 import orjson
-import uvicorn
+
+from benchmarks.servers.floor import DECODER, open_session
+from benchmarks.servers.stock import serve
 
 Message = MutableMapping[str, Any]
 HEADERS = [
@@ -30,20 +30,11 @@ HEADERS = [
 ]
 
 
-class Body(msgspec.Struct):
-    inputs: list[list[float]]
-
-
-DECODER = msgspec.json.Decoder(Body)
-
-
 class Floor:
     """A graph of one input and one output."""
 
     def __init__(self, graph: str) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._session = open_session(graph)
         self._input = self._session.get_inputs()[0].name
         self._arrived: list[tuple[bytes, asyncio.Future[bytes]]] = []
         self._seen = 0
@@ -79,12 +70,4 @@ class Floor:
 
 
 if __name__ == "__main__":
-    uvicorn.run(
-        Floor(sys.argv[2]),
-        port=int(sys.argv[1]),
-        loop="uvloop",
-        http="httptools",
-        lifespan="off",
-        access_log=False,
-        log_level="warning",
-    )
+    serve(Floor(sys.argv[2]), int(sys.argv[1]))

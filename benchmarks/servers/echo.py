@@ -1,13 +1,13 @@
 """The least that a Python server can do: bare ASGI on uvicorn, which sends a request's body back.
 
-Run: python echo.py PORT
+Run: python -m benchmarks.servers.echo PORT
 """
 
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-import uvicorn
+from benchmarks.servers.stock import serve
 
 Message = MutableMapping[str, Any]
 
@@ -27,12 +27,4 @@ async def echo(
 
 
 if __name__ == "__main__":
-    uvicorn.run(
-        echo,
-        port=int(sys.argv[1]),
-        loop="uvloop",
-        http="httptools",
-        lifespan="off",
-        access_log=False,
-        log_level="warning",
-    )
+    serve(echo, int(sys.argv[1]))

@@ -3,7 +3,7 @@
 It takes whatever comes as one request that is whole, looks at no header, checks nothing, counts nothing, batches
 nothing. No server that does its job can answer a lone request sooner on uvloop and ONNX Runtime's Python API.
 
-Run: python floor.py PORT GRAPH
+Run: python -m benchmarks.servers.floor PORT GRAPH
 """
 
 import asyncio
@@ -26,13 +26,18 @@ class Body(msgspec.Struct):
 DECODER = msgspec.json.Decoder(Body)
 
 
+def open_session(graph: str) -> ort.InferenceSession:
+    """On one thread."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
 class Model:
     """A graph of one input and one output, run through bound buffers of one row."""
 
     def __init__(self, graph: str) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._session = open_session(graph)
         self._binding = self._session.io_binding()
         self._input, self._output = (
             np.zeros((1, *node.shape[1:]), np.float32)

@@ -4,7 +4,7 @@ POST /predict takes nested lists through a pydantic model and answers lists. The
 tutorials, so a run holds the event loop; a plain `def` would add a switch of threads to each request. The infer path
 takes tensors as bytes: it reads the body raw, past its JSON header, and answers raw bytes.
 
-Run: python naive.py PORT GRAPH THREADS
+Run: python -m benchmarks.servers.naive PORT GRAPH THREADS
 """
 
 import sys
@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-import uvicorn
 from fastapi import FastAPI, Request, Response
 from pydantic import create_model
+
+from benchmarks.servers.stock import serve
 
 DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
 
@@ -54,11 +55,4 @@ def application(graph: str, threads: int) -> FastAPI:
 
 if __name__ == "__main__":
     port, graph, threads = sys.argv[1:]
-    uvicorn.run(
-        application(graph, int(threads)),
-        port=int(port),
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_level="warning",
-    )
+    serve(application(graph, int(threads)), int(port))

@@ -3,7 +3,7 @@
 It stands on bare uvicorn, reads tensors as bytes and answers bytes. Like Bonsai it has no timer: a batch is what has
 collected while the one before it ran. So how batches are put together is what differs.
 
-Run: python pad_to_longest.py PORT GRAPH THREADS
+Run: python -m benchmarks.servers.pad_to_longest PORT GRAPH THREADS
 """
 
 import asyncio
@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-import uvicorn
+
+from benchmarks.servers.stock import serve
 
 MAX_ROWS = 32
 
@@ -86,12 +87,4 @@ async def _write(send: Send, body: bytes) -> None:
 
 if __name__ == "__main__":
     port, graph, threads = sys.argv[1:]
-    uvicorn.run(
-        Application(graph, int(threads)),
-        port=int(port),
-        loop="uvloop",
-        http="httptools",
-        lifespan="off",
-        access_log=False,
-        log_level="warning",
-    )
+    serve(Application(graph, int(threads)), int(port))
