@@ -16,8 +16,8 @@ from app.api.routes import Route, json_length, route
 from app.api.status import Answer, MethodNotAllowed, answer_to
 from app.dataplane import DataPlane, Pending
 from app.errors import BonsaiError, InvalidInput, TooLarge, clip
-from app.protocol import native
 from app.protocol.messages import Content, InferRequest, ServedModel, Share, Timings
+from app.protocol.plain import Form
 from app.telemetry.logging import RequestLog
 from app.telemetry.metrics import Metrics
 
@@ -46,8 +46,8 @@ class Head:
     """Seconds, of X-Request-Timeout-Ms."""
     json_length: int | None
     """Of Inference-Header-Content-Length: how many bytes of the body are JSON."""
-    is_plain: bool
-    """Its body and its answer are JSON as /predict has it, and it asks for nothing else."""
+    plain: Form | None
+    """How its body is read and its answer written if that asks for no more; None where the head does."""
 
 
 class Call(msgspec.Struct, eq=False):
@@ -107,7 +107,7 @@ class Inference:
             request_id,
             timeout,
             json_length(headers),
-            is_plain=found.decode is native.decode and found.encode is native.encode and timeout is None,
+            found.plain if timeout is None else None,
         )
 
     def refuse(self, head: Head) -> Answer | None:

@@ -10,7 +10,9 @@ import msgspec
 from app.contract.tensors import Signature
 from app.errors import BonsaiError, InvalidInput, Unsupported, UnsupportedMedia, clip
 from app.protocol import compression, native, npy, oip, query, raw
+from app.protocol.infer_header import BINARY_TYPE
 from app.protocol.messages import Content, Encoded, InferRequest, Inputs, Share, Timings
+from app.protocol.plain import Form
 from app.protocol.query import Query
 
 Decode = Callable[[Content, Timings, int | None], InferRequest]
@@ -34,6 +36,8 @@ class Route:
 
     decode: Decode
     encode: Encode
+    plain: Form | None = None
+    """How plain requests are read and answered, where they may be."""
     fault: BonsaiError | None = None
     """What is wrong with the head: there is no such route."""
 
@@ -51,7 +55,7 @@ def route(path: str, asked: bytes = b"", headers: Headers | None = None, limit: 
         found = _predict(asked, headers) if match is None else _infer(match, headers)
         return _coded(found, headers, limit)
     except BonsaiError as fault:
-        return Route(native.decode, native.encode, fault.with_traceback(None))  # its frames would keep the route
+        return Route(native.decode, native.encode, fault=fault.with_traceback(None))  # its frames would keep the route
 
 
 def json_length(headers: Headers) -> int | None:
@@ -70,7 +74,7 @@ def _predict(asked: bytes, headers: Headers) -> Route:
     wanted = query.parse(asked)
     if media_type in JSON_TYPES:
         _check_beside_json(wanted)
-        found = Route(native.decode, native.encode)
+        found = Route(native.decode, native.encode, native.PLAIN)
     else:
         found = Route(partial(raw.decode, media_type=media_type, query=wanted), native.encode)
     if _wants_npy(headers):
@@ -86,9 +90,10 @@ def _infer(match: re.Match[str], headers: Headers) -> Route:
         raise InvalidInput.field(oip.LENGTH_HEADER, expected="a number of bytes of the body", got=got)
     media_type = _media_type(headers)
     # tritonclient.http.aio says octet-stream of whatever it posts, also of JSON alone.
-    if media_type not in (*JSON_TYPES, oip.BINARY_TYPE):
+    if media_type not in (*JSON_TYPES, BINARY_TYPE):
         raise UnsupportedMedia(f"content-type: expected application/json, got {clip(media_type)}")
-    return Route(oip.Decoder(match["model"], match["version"]), oip.encode)
+    decoder = oip.Decoder(match["model"], match["version"])
+    return Route(decoder, oip.encode, decoder.plain(json_length(headers)))
 
 
 def _media_type(headers: Headers) -> str:
@@ -140,10 +145,10 @@ def _coded(found: Route, headers: Headers, limit: int) -> Route:
         got = clip(coding.decode("latin-1"))
         raise UnsupportedMedia(f"content-encoding: expected gzip, deflate or none, got {got}")
     wanted = compression.wanted(headers.get(b"accept-encoding", b""))
-    decode, encode = found.decode, found.encode
-    if coding != b"identity":
-        decode = _decompressing(decode, coding, limit)
-    return Route(decode, encode if wanted is None else _compressing(encode, wanted))
+    if coding == b"identity" and wanted is None:
+        return found
+    decode = found.decode if coding == b"identity" else _decompressing(found.decode, coding, limit)
+    return Route(decode, found.encode if wanted is None else _compressing(found.encode, wanted))
 
 
 def _decompressing(decode: Decode, coding: bytes, limit: int) -> Decode:

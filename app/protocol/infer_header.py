@@ -1,14 +1,17 @@
-"""The JSON of an infer request, which the Open Inference Protocol calls its inference header: what is asked for, and
-where the tensors are."""
+"""The JSON of an infer request or its answer, which the Open Inference Protocol calls its inference header: what is
+asked for, what is there, and where the tensors are."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
+from app.contract.tensors import OutputSpec
 from app.errors import InvalidInput
-from app.protocol import json_tensors
-from app.protocol.messages import DEFAULT_PRIORITY, PRIORITIES
+from app.protocol import json_answers, json_tensors
+from app.protocol.messages import DEFAULT_PRIORITY, PRIORITIES, ServedModel
 
+BINARY_TYPE = "application/octet-stream"
+"""What has raw tensors behind its JSON."""
 ID_LIMIT = 256
 # Names that the protocol or its extensions give a meaning. A request that relies on one gets a refusal,
 # not an answer that ignored it.
@@ -65,8 +68,7 @@ class InferHeader(msgspec.Struct, frozen=True, eq=False):
     def read(cls, text: bytes, left: int) -> "InferHeader":
         """Reads the JSON that `left` bytes follow. Raises InvalidInput."""
         body = json_tensors.decode(_BODY, text, "body")
-        if body.id is not None and not (len(body.id) <= ID_LIMIT and body.id.isprintable()):
-            raise InvalidInput.field("id", expected=f"at most {ID_LIMIT} printable characters", got="something else")
+        check_id(body.id)
         refuse_reserved(body.parameters, RESERVED, "parameters")
         places = _share_out(left, body.inputs)
         outputs, binary_outputs = _requested(body)
@@ -79,6 +81,32 @@ class InferHeader(msgspec.Struct, frozen=True, eq=False):
             priority=_priority(body.parameters),
             id=body.id,
         )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is one raw tensor, and nothing is asked for but outputs as raw tensors."""
+        wanted = self.binary_outputs is None or (bool(self.binary_outputs) and self.binary_outputs == self.outputs)
+        asks_more = self.timeout is not None or self.priority != DEFAULT_PRIORITY or self.id is not None
+        return wanted and not asks_more and len(self.inputs) == 1 and self.places[0] is not None
+
+
+def check_id(given: str | None) -> None:
+    """Raises InvalidInput."""
+    if given is not None and not (len(given) <= ID_LIMIT and given.isprintable()):
+        raise InvalidInput.field("id", expected=f"at most {ID_LIMIT} printable characters", got="something else")
+
+
+def raw_output(spec: OutputSpec, shape: list[int], size: int) -> dict[str, Any]:
+    """What the JSON of an answer says of an output that follows it in so many bytes."""
+    return {"name": spec.name, "shape": shape, "datatype": spec.datatype, "parameters": {"binary_data_size": size}}
+
+
+def write(served: ServedModel, outputs: list[dict[str, Any]], request_id: str | None = None) -> bytes:
+    """The JSON of an answer."""
+    document: dict[str, Any] = {"model_name": served.name, "model_version": str(served.version)}
+    if request_id is not None:
+        document["id"] = request_id
+    return json_answers.encode(document | {"outputs": outputs})
 
 
 def refuse_reserved(parameters: Parameters, reserved: tuple[str, ...], field: str) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import orjson
 
-from app.contract.tensors import OutputSpec
 from app.errors import NotRepresentable
 from app.protocol.messages import Array, Share
 
@@ -67,16 +66,16 @@ def _within_brackets(array: Array) -> bytes:
     return encode(np.ascontiguousarray(array))[array.ndim : -array.ndim]
 
 
-def row_texts(array: Array, spec: OutputSpec, between: bytes) -> list[bytes]:
+def row_texts(array: Array, name: str, between: bytes) -> list[bytes]:
     """The rows of an output as text, each without the brackets around it. `between` is what stands between them.
 
-    Raises NotRepresentable where the output is not as its spec says, is empty, or has what JSON cannot carry.
+    Raises NotRepresentable where the output is empty, or has what JSON cannot carry.
     """
-    if array.ndim != len(spec.shape) or not _falls_into_rows(array):
-        raise _not_representable(spec.name)
+    if not _falls_into_rows(array):
+        raise not_representable(name)
     text = _within_brackets(array)
     if _NULL in text:
-        raise _not_representable(spec.name)
+        raise not_representable(name)
     return text.split(between)
 
 
@@ -95,7 +94,7 @@ class RunText:
         """The list of a request's rows. Raises NotRepresentable."""
         text = self._between.join(self._rows[share.start : share.stop])
         if _NULL in text:
-            raise _not_representable(name)
+            raise not_representable(name)
         return self._open + text + self._close
 
 
@@ -106,11 +105,11 @@ def _whole(array: Array, name: str) -> bytes:
     # orjson takes neither strings nor scalars
     text = encode(array.tolist() if kind == "O" or array.ndim == 0 else np.ascontiguousarray(array))
     if kind == "f" and _NULL in text:
-        raise _not_representable(name)
+        raise not_representable(name)
     return text
 
 
-def _not_representable(name: str) -> NotRepresentable:
+def not_representable(name: str) -> NotRepresentable:
     return NotRepresentable(
         f"output '{name}' holds NaN or infinity, which JSON cannot carry; .npy and binary tensors can"
     )

@@ -18,7 +18,7 @@ CHECKED = (DataType.BYTES, DataType.BOOL)
 class Layout:
     """What bodies of one length that begin with the same JSON have in common."""
 
-    __slots__ = ("_signature", "_size", "_text", "_views", "header")
+    __slots__ = ("_rows", "_signature", "_size", "_text", "_views", "header", "is_plain")
 
     def __init__(self, text: bytes, size: int) -> None:
         """The layout of a body of so many bytes. Raises InvalidInput."""
@@ -29,6 +29,10 @@ class Layout:
         """That its inputs have been held against."""
         self._views: tuple[_View, ...] | None = None
         """Empty where each body has to be looked at; None until a second body has come."""
+        self._rows: int | None = None
+        """By that signature; None until somebody asks."""
+        self.is_plain = self.recurs and self.header.is_plain and self.header.inputs[0].datatype not in CHECKED
+        """Whether its bodies are one raw tensor each, and ask for nothing but raw tensors."""
 
     @property
     def recurs(self) -> bool:
@@ -39,6 +43,23 @@ class Layout:
         """Whether a body, of which so many bytes are JSON, has it."""
         return json_length == len(self._text) and len(body) == self._size and body[:json_length] == self._text
 
+    def rows(self, signature: Signature) -> int:
+        """How many rows of the signature's only input each body has, where this is plain; 0 where no body has been
+        read by it yet, or it has to be looked at."""
+        if signature is not self._signature:
+            return 0
+        if self._rows is None:
+            (spec, *others), tensor = signature.inputs, self.header.inputs[0]
+            outputs = {output.name for output in signature.outputs}
+            is_right = spec.datatype == tensor.datatype and spec.matches(tuple(tensor.shape))
+            is_known = not others and signature.batch_axis == 0 and outputs.issuperset(self.header.outputs or ())
+            self._rows = tensor.shape[0] if is_right and is_known else 0
+        return self._rows
+
+    def raw(self, body: bytes) -> bytes:
+        """What follows the JSON of a body that has this layout."""
+        return body[len(self._text) :]
+
     def read(self, body: Content, signature: Signature) -> Tensors:
         """The inputs in a body that has this layout. Raises InvalidInput."""
         if signature is self._signature:
@@ -47,7 +68,7 @@ class Layout:
             if self._views:
                 return {view.name: view.of(body) for view in self._views}
         read = _read_inputs(self.header, memoryview(body)[len(self._text) :], signature)
-        self._signature = signature
+        self._signature, self._rows = signature, None
         return read
 
     def _viewed(self) -> "tuple[_View, ...]":

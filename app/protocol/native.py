@@ -22,6 +22,7 @@ from app.protocol.messages import (
     Share,
     Timings,
 )
+from app.protocol.plain import Form
 from app.protocol.predictions import predictions
 
 
@@ -57,30 +58,54 @@ class PredictBody(PlainBody, frozen=True):
         return {spec.name: _read(raw, spec, "inputs")}
 
 
-class RunBodies:
-    """The bodies of answers to requests that shared a run and asked for nothing but its outputs."""
+class NestedRows:
+    """Plain requests with a nested list for a model's only input."""
 
-    __slots__ = ("_betweens", "_columns", "form", "rows")
+    __slots__ = ("_served", "read")
+
+    def __init__(self, served: ServedModel, read: Callable[[msgspec.Raw], Rows]) -> None:
+        self._served = served
+        self.read = read
+
+    def inputs(self, rows: Rows) -> Inputs:
+        return {self._served.signature.inputs[0].name: rows}
+
+    def bodies(self, outputs: Outputs) -> "RunBodies":
+        return RunBodies(self._served, outputs)
+
+
+class RunBodies:
+    """The bodies of answers to plain requests that shared a run."""
+
+    __slots__ = ("_betweens", "_columns", "_form", "_rows")
+    media_type = b"application/json"
 
     def __init__(self, served: ServedModel, outputs: Outputs) -> None:
         """Raises NotRepresentable where an output does not fall into rows, or has one that JSON cannot carry."""
         frame = _frame(served)
         self._betweens = frame.betweens
         compute = _MILLISECONDS % (1e3 * (outputs.computed - outputs.started))
-        self.form = frame.form + _TIMING % (_MILLISECONDS, compute, _MILLISECONDS)
-        """The body of a request: its rows' texts, its seconds in the queue and in all."""
+        self._form = frame.form + _TIMING % (_MILLISECONDS, compute, _MILLISECONDS)
+        """A body: its rows' texts, its milliseconds in the queue and in all."""
         columns: list[list[bytes]] = []
         for spec, between in zip(served.signature.outputs, self._betweens, strict=False):  # predictions come last
-            columns.append(json_answers.row_texts(outputs.arrays[spec.name], spec, between))
+            array = outputs.arrays[spec.name]
+            if array.ndim != len(spec.shape):  # `between` is another one
+                raise json_answers.not_representable(spec.name)
+            columns.append(json_answers.row_texts(array, spec.name, between))
         if frame.labelled is not None:
             made = predictions(frame.labelled, Share(outputs), None)
             columns.append([json_answers.encode(prediction) for prediction in made])
         self._columns = columns
-        self.rows = list(zip(*columns, strict=True))
+        self._rows = list(zip(*columns, strict=True))
         """Of each row, what goes into the form of its answer."""
 
-    def joined(self, start: int, stop: int) -> list[bytes]:
-        """The same of several rows together."""
+    def of(self, _: PlainBody, start: int, stop: int, queue: float, total: float) -> tuple[bytes, None]:
+        texts = self._rows[start] if stop - start == 1 else self._joined(start, stop)
+        return self._form % (*texts, queue, total), None
+
+    def _joined(self, start: int, stop: int) -> list[bytes]:
+        """What several rows together have in their place."""
         pairs = zip(self._betweens, self._columns, strict=True)
         return [between.join(column[start:stop]) for between, column in pairs]
 
@@ -99,8 +124,6 @@ class _Frame(NamedTuple):
     """What stands between two rows of each of them."""
 
 
-read_plain = msgspec.json.Decoder(PlainBody).decode
-"""A /predict body without parameters. Raises ValueError or RecursionError for any other."""
 _BODY = msgspec.json.Decoder(PredictBody)
 _NAMED = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _BRACE = ord("{")
@@ -153,14 +176,18 @@ def encode(request: InferRequest, share: Share) -> Encoded:
 
 
 @lru_cache
-def rows_reader(served: ServedModel) -> Callable[[msgspec.Raw], Rows] | None:
-    """What reads and proves a nested list for the model's only input, raising ValueError or RecursionError; None where
-    no parser alone can, there are more inputs, or RunBodies cannot write what the model answers."""
+def plain_rows(served: ServedModel) -> NestedRows | None:
+    """None where no parser alone can read and prove a nested list for the model's only input, there are more inputs, or
+    RunBodies cannot write what the model answers."""
     spec, *others = served.signature.inputs
     if any(output.datatype in ("BYTES", "BF16") for output in served.signature.outputs):
         return None
     exact = json_tensors.exact_decoder(spec.datatype, spec.shape)
-    return None if others or spec.medium is not None or exact is None else exact.decode
+    return None if others or spec.medium is not None or exact is None else NestedRows(served, exact.decode)
+
+
+PLAIN = Form(msgspec.json.Decoder(PlainBody).decode, plain_rows)
+"""/predict without parameters."""
 
 
 @lru_cache

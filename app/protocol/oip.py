@@ -9,12 +9,13 @@ import orjson
 
 from app.contract.tensors import DataType, OutputSpec, Signature
 from app.errors import InvalidInput, NotRepresentable
-from app.protocol import binary_tensors, json_answers
+from app.protocol import binary_tensors, flat_rows, infer_header, json_answers, tensor_rows
+from app.protocol.infer_header import BINARY_TYPE
 from app.protocol.layout import Layout
 from app.protocol.messages import DTYPES, Content, Encoded, InferRequest, Share, Tensors, Timings
+from app.protocol.plain import Form
 
 LENGTH_HEADER = "inference-header-content-length"
-BINARY_TYPE = "application/octet-stream"
 
 
 class Decoder:
@@ -56,6 +57,19 @@ class Decoder:
             id=header.id,
         )
 
+    def plain(self, json_length: int | None) -> Form | None:
+        """How plain ones are read: in JSON, or raw behind the same JSON as the last one. There are none where the body
+        is no more than a tensor."""
+        if json_length is None:
+            return Form(partial(flat_rows.read, self._model, self._version), flat_rows.plain_rows)
+        return Form(partial(self._read_plain, json_length), tensor_rows.plain_rows) if json_length else None
+
+    def _read_plain(self, json_length: int, body: bytes) -> tensor_rows.RawInfer:
+        layout = self._layout
+        if layout is None or not layout.is_plain or not layout.fits(body, json_length):
+            raise ValueError("not plain, or not known to be")
+        return tensor_rows.RawInfer(self._model, self._version, (layout, body))
+
     def _read_layout(self, body: Content, json_length: int | None) -> Layout:
         if json_length is not None and not 0 <= json_length <= len(body):
             raise InvalidInput.field(
@@ -75,19 +89,13 @@ def encode(request: InferRequest, share: Share) -> Encoded:
     raws: list[bytes] = []
     outputs: list[dict[str, Any]] = []
     for name in request.outputs or specs:
-        spec = specs[name]
-        output: dict[str, Any] = {"name": name, "shape": share.shape(name), "datatype": spec.datatype}
+        spec, shape = specs[name], share.shape(name)
         if request.binary_outputs is None or name in request.binary_outputs:
             raws.append(binary_tensors.write(share.array(name), spec.datatype))
-            output["parameters"] = {"binary_data_size": len(raws[-1])}
+            outputs.append(infer_header.raw_output(spec, shape, len(raws[-1])))
         else:
-            output["data"] = _values(spec, share)
-        outputs.append(output)
-    document: dict[str, Any] = {"model_name": served.name, "model_version": str(served.version)}
-    if request.id is not None:
-        document["id"] = request.id
-    document["outputs"] = outputs
-    text = json_answers.encode(document)
+            outputs.append({"name": name, "shape": shape, "datatype": spec.datatype, "data": _values(spec, share)})
+    text = infer_header.write(served, outputs, request.id)
     return Encoded(b"".join((text, *raws)), len(text), BINARY_TYPE.encode()) if raws else Encoded(text)
 
 

@@ -3,12 +3,14 @@
 import asyncio
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import uvicorn
 from hypothesis import HealthCheck, given, settings
@@ -20,6 +22,7 @@ from app.api.connections import Common, Handle
 from app.api.heads import Heads
 from app.api.http_protocol import HttpProtocol
 from app.protocol import native
+from app.protocol.plain import Form
 from tests import graphs
 from tests.api.application import Application, running
 from tests.api.conftest import LABELLED
@@ -31,6 +34,7 @@ from tests.keys import KEY, WITH_KEY
 from tests.metrics import value
 from tests.publishing import publish
 
+LENGTH = "Inference-Header-Content-Length"
 MOVING = re.compile(rb"(date|x-request-id|server-timing): [^\r]*\r\n")
 Reply = tuple[int, bytes, Any]
 
@@ -69,15 +73,15 @@ class Crowd:
         for protocol in self.protocols:
             protocol.connection_made(FakeTransport())
 
-    def ask(self, *bodies: bytes, then: Callable[[], None] = lambda: None) -> list[Reply]:
-        """The answers to what comes in one turn, one body a connection; `then` is called before the turn ends."""
-        return self._application.run(self._ask(bodies, then))
+    def ask(self, *asked: "Asked", then: Callable[[], None] = lambda: None) -> list[Reply]:
+        """The answers to what comes in one turn, one request a connection; `then` is called before the turn ends."""
+        return self._application.run(self._ask([whole(each) for each in asked], then))
 
-    async def _ask(self, bodies: Sequence[bytes], then: Callable[[], None]) -> list[Reply]:
-        asked = self.protocols[: len(bodies)]
-        requests = [request(body, **self._headers) for body in bodies]
-        for protocol, raw, body in zip(asked, requests, bodies, strict=True):
-            await self._make_known(protocol, raw, raw[: -4 - len(body)])
+    async def _ask(self, wholes: Sequence["Whole"], then: Callable[[], None]) -> list[Reply]:
+        asked = self.protocols[: len(wholes)]
+        requests = [request(each.body, target=each.target, **self._headers, **each.headers) for each in wholes]
+        for protocol, raw, each in zip(asked, requests, wholes, strict=True):
+            await self._make_known(protocol, raw, raw[: -4 - len(each.body)])
         for protocol, raw in zip(asked, requests, strict=True):
             protocol.data_received(raw)
         then()
@@ -108,27 +112,89 @@ def reply(written: bytes) -> Reply:
         return 0, b"", None
     head, _, body = written.partition(b"\r\n\r\n")
     lines = MOVING.sub(b"", head + b"\r\n")
-    return int(head[9:12]), re.sub(rb"content-length: \d+\r\n", b"", lines), document_of(body)
+    return int(head[9:12]), re.sub(rb"\r\ncontent-length: \d+\r\n", b"\r\n", lines), document_of(body)
 
 
 def document_of(body: bytes) -> Any:
-    document = json.loads(body)
+    """The raw bytes where raw tensors follow the JSON."""
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return body
     document.pop("timing_ms", None)
     return document
 
 
-async def asked_by_asgi(application: Application, bodies: Sequence[bytes]) -> list[tuple[int, Any]]:
+async def asked_by_asgi(application: Application, asked: Sequence["Asked"]) -> list[tuple[int, Any]]:
     """Status and document of what comes in one turn under a foreign server."""
     door = application.parts.app
-    sent = await asyncio.gather(*(exchange(door, chunk(body)) for body in bodies))
+    sent = await asyncio.gather(*(exchanged(door, whole(each)) for each in asked))
     return [(start["status"], document_of(content["body"])) for start, content in sent]
+
+
+async def exchanged(door: Any, each: "Whole") -> list[Any]:
+    fields = [(name.lower().encode(), text.encode()) for name, text in each.headers.items()]
+    return await exchange(door, chunk(each.body), path=each.target, headers=fields)
+
+
+class Whole(NamedTuple):
+    """A request to another path than /predict."""
+
+    body: bytes
+    target: str = "/predict"
+    headers: Mapping[str, str] = MappingProxyType({})
+
+
+Asked = bytes | Whole
+"""A body for /predict, or a whole request."""
+
+
+def whole(asked: Asked) -> Whole:
+    return asked if isinstance(asked, Whole) else Whole(asked)
 
 
 def body(inputs: Any, **members: Any) -> bytes:
     return json.dumps({"inputs": inputs, **members}).encode()
 
 
+def infer(values: Any, path: str = "m", datatype: str = "FP32", cut: int = 0, **members: Any) -> Whole:
+    """An infer request with its values as a raw tensor, and raw tensors wanted; `cut` bytes are missing at its end."""
+    array = np.array(values, "<f4")
+    raw = array.tobytes()
+    tensor = {"name": "x", "shape": array.shape, "datatype": datatype, "parameters": {"binary_data_size": len(raw)}}
+    document = {"inputs": [tensor], "parameters": {"binary_data_output": True}} | members
+    text = json.dumps(document).encode()
+    return Whole((text + raw)[: len(text + raw) - cut], f"/v2/models/{path}/infer", {LENGTH: str(len(text))})
+
+
+def flat(values: Any, path: str = "m", datatype: str = "FP32", data: Any = None, **members: Any) -> Whole:
+    """An infer request with its values as a flat list, unless other data are given."""
+    array = np.array(values, np.float32)
+    data = array.ravel().tolist() if data is None else data
+    tensor = {"name": "x", "shape": array.shape, "datatype": datatype, "data": data}
+    return Whole(json.dumps({"inputs": [tensor], **members}).encode(), f"/v2/models/{path}/infer")
+
+
 ROW = [1, 2, 3, 0.5]
+FLAT = [
+    flat([ROW]),
+    flat([ROW, [3, 1, 0, 2]]),
+    flat([[3, 1, 0, 2]], "m/versions/1"),
+    flat([ROW], id="7"),
+    flat([ROW], id='"%b" ä'),
+    flat([[4, 9, 16, 25]], "root"),
+    flat([[-4, 9, 16, 25]], "root"),
+    flat([[3, 0, 0, 0]], "picky"),
+]
+RAW = [
+    infer([ROW]),
+    infer([[0, 1, 0, 0]]),
+    infer([ROW, [3, 1, 0, 2]]),
+    infer([[3, 1, 0, 2]], "m/versions/1"),
+    infer([ROW], outputs=[{"name": "y"}]),
+    infer([[-4, 9, 16, 25]], "root"),
+    infer([[3, 0, 0, 0]], "picky"),
+]
 PLAIN = [
     body([ROW]),
     body([ROW, [0, 0, 0, 0]]),
@@ -159,22 +225,57 @@ UNUSUAL = [
     b"{",
     b"\xff",
     b'{"inputs": [[1, 2, 3, ' + b"4" * 5000 + b"]]}",
+    infer([[-9, 0, 0, 0]], "picky"),
+    infer([ROW], id="7"),
+    infer([ROW], parameters={}),
+    infer([ROW], parameters={"binary_data_output": True, "priority": 1}),
+    infer([ROW], parameters={"binary_data_output": True, "timeout": 5_000_000}),
+    infer([ROW], outputs=[{"name": "y", "parameters": {"binary_data": False}}]),
+    infer([ROW], outputs=[{"name": "z"}]),
+    infer([ROW], datatype="INT32"),
+    infer([ROW], cut=1),
+    infer(ROW),
+    infer([[1, 2, 3]]),
+    infer(np.zeros((0, 4))),
+    infer([ROW], "nobody"),
+    infer([ROW], "m/versions/7"),
+    infer([ROW] * 200),
+    infer([[0.5] * 256], "slow"),
+    flat([[-9, 0, 0, 0]], "picky"),
+    flat([ROW], data=[ROW]),
+    flat([ROW], data=[1, 2, 3]),
+    flat([ROW], data=["1", 2, 3, 4]),
+    flat([ROW], data=[1e39, 2, 3, 4]),
+    flat([ROW], datatype="FP64"),
+    flat([ROW], id="\n"),
+    flat([ROW], id="7" * 300),
+    flat([ROW], parameters={"priority": 1}),
+    flat([ROW], parameters={"binary_data_output": True}),
+    flat([ROW], outputs=[{"name": "y"}]),
+    flat([ROW], outputs=[{"name": "z"}]),
+    flat([ROW], more=1),
+    flat(ROW),
+    flat([[1, 2, 3]]),
+    flat(np.zeros((0, 4))),
+    flat([ROW], "nobody"),
+    flat([ROW] * 200),
+    flat([[0.5] * 256], "slow"),
 ]
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.sampled_from(PLAIN * 3 + UNUSUAL), min_size=1, max_size=12))
-def test_in_company_a_request_gets_what_it_gets_by_itself(application: Application, bodies: list[bytes]) -> None:
-    together = Crowd(application, len(bodies)).ask(*bodies)
-    alone = [Crowd(application, 1, one_by_one).ask(each)[0] for each in bodies]
+@given(st.lists(st.sampled_from(PLAIN * 2 + FLAT * 2 + RAW * 2 + UNUSUAL), min_size=1, max_size=12))
+def test_in_company_a_request_gets_what_it_gets_by_itself(application: Application, asked: list[Asked]) -> None:
+    together = Crowd(application, len(asked)).ask(*asked)
+    alone = [Crowd(application, 1, one_by_one).ask(each)[0] for each in asked]
     assert together == alone
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.sampled_from(PLAIN * 3 + UNUSUAL), min_size=1, max_size=12))
-def test_under_a_foreign_server_a_request_gets_the_same(application: Application, bodies: list[bytes]) -> None:
-    together = application.run(asked_by_asgi(application, bodies))
-    alone = [Crowd(application, 1, one_by_one).ask(each)[0] for each in bodies]
+@given(st.lists(st.sampled_from(PLAIN * 2 + FLAT * 2 + RAW * 2 + UNUSUAL), min_size=1, max_size=12))
+def test_under_a_foreign_server_a_request_gets_the_same(application: Application, asked: list[Asked]) -> None:
+    together = application.run(asked_by_asgi(application, asked))
+    alone = [Crowd(application, 1, one_by_one).ask(each)[0] for each in asked]
     assert together == [(status, document) for status, _, document in alone]
 
 
@@ -190,14 +291,15 @@ def test_under_a_foreign_server_plain_requests_share_a_run_too(
         assert value(after, name, model="m", version="1") == value(before, name, model="m", version="1") + count
 
 
+@pytest.mark.parametrize("plain", [PLAIN[:5], FLAT[:5], RAW[:5]], ids=["native", "flat", "raw"])
 def test_plain_requests_share_a_run_and_none_goes_the_ordinary_way(
-    application: Application, monkeypatch: pytest.MonkeyPatch
+    application: Application, monkeypatch: pytest.MonkeyPatch, plain: list[Asked]
 ) -> None:
     crowd = Crowd(application, 6)
-    crowd.ask(*PLAIN[:5])  # their heads are known now
+    crowd.ask(*plain)  # their heads are known now
     monkeypatch.setattr(crowd.inference, "handle", None)
     before = application.get("/metrics").text
-    replies = crowd.ask(*PLAIN[:5])
+    replies = crowd.ask(*plain)
     assert [status for status, _, _ in replies] == [200] * 5
     after = application.get("/metrics").text
 
@@ -211,6 +313,25 @@ def test_plain_requests_share_a_run_and_none_goes_the_ordinary_way(
     assert sum(moved("bonsai_batches_total", reason=reason) for reason in ("idle", "full")) == 1
     assert moved("bonsai_requests_total", code="ok") == 5
     assert moved("bonsai_request_seconds_count") == 5
+
+
+def test_those_of_each_form_share_a_run_of_their_own(application: Application) -> None:
+    crowd = Crowd(application, 6)
+    asked = [PLAIN[0], RAW[0], FLAT[0], PLAIN[1], RAW[2], FLAT[1]]
+    crowd.ask(*asked)
+    before = application.get("/metrics").text
+    assert [status for status, _, _ in crowd.ask(*asked)] == [200] * 6
+    after = application.get("/metrics").text
+    for name, count in (("bonsai_batch_rows_sum", 9), ("bonsai_batch_rows_count", 3)):
+        assert value(after, name, model="m", version="1") == value(before, name, model="m", version="1") + count
+
+
+def test_other_json_before_raw_tensors_is_read_anew(application: Application) -> None:
+    crowd = Crowd(application, 1)
+    right, other = infer([ROW]), infer([ROW], outputs=[{"name": "y"}], parameters={"binary_data_output": False})
+    wrong = Whole(right.body.replace(b'"x"', b'"z"'), right.target, right.headers)  # with the same head
+    for asked, status in ((right, 200), (wrong, 400), (right, 200), (other, 200), (right, 200)):
+        assert crowd.ask(asked)[0][0] == status
 
 
 def test_an_answer_that_json_cannot_carry_is_its_own_requests_alone(application: Application) -> None:
@@ -330,11 +451,10 @@ def test_requests_of_a_model_with_a_deadline_go_the_ordinary_way(models: Path, s
 def test_the_inputs_of_a_model_on_threads_are_not_read_twice(
     application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def reader(_: object) -> Callable[[object], None]:
-        return read.append
-
-    read: list[object] = []
-    monkeypatch.setattr(native, "rows_reader", reader)
+    form = Form(Mock(wraps=native.PLAIN.read), rows=Mock())
+    monkeypatch.setattr(native, "PLAIN", form)
     assert application.parts.repository.acquire("slow", None).express is None
     ((status, _, _),) = Crowd(application, 1).ask(body([[0.5] * 256], model="slow"))
-    assert (status, read) == (200, [])
+    assert status == 200
+    form.read.assert_called()
+    form.rows.assert_not_called()

@@ -63,8 +63,11 @@ class Maker:
         return Asked(inputs.COMPRESSED, model, how, None, packed)
 
     def stream(self) -> Stream:
-        """One to three requests of a connection."""
-        content = b"".join(self._request() for _ in range(self._random.choice((1, 1, 1, 2, 3))))
+        """One to three requests of a connection, or one that comes again and again: what recurs is remembered."""
+        if self._random.random() < 0.2:
+            content = self._request() * 4
+        else:
+            content = b"".join(self._request() for _ in range(self._random.choice((1, 1, 1, 2, 3))))
         return Stream(inputs.CONNECTION, self._random.choice((0, 0, 1, 7, 100, 128, 129, 150)), content)
 
     def framed(self) -> Stream:
