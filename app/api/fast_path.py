@@ -154,7 +154,7 @@ def _paid(arrived: Sequence[Arrival], now: float) -> Container[Bottomless]:
 
 
 class _Lane:
-    """Plain requests of one turn to one model version."""
+    """Plain requests of one turn, of one form and to one model version."""
 
     __slots__ = ("express", "form", "members", "plain_rows", "read", "room", "rows", "served")
 
