@@ -80,7 +80,7 @@ class FastPath:
                     raise NotPlain
                 lane.room -= count
                 lane.rows += rows
-                lane.members.append((connection, direct, body, plain, count))
+                lane.members.append((connection, direct, body, plain.asks, count))
             except Exception:  # noqa: BLE001 - boundary: the ordinary way says what is wrong; others wait
                 if bucket in paid:
                     bucket.give_back()
@@ -119,13 +119,13 @@ class FastPath:
         first_id = random.getrandbits(63)
         points: list[float] = []
         stop = 0
-        for connection, direct, _, plain, rows in lane.members:
+        for connection, direct, _, asks, rows in lane.members:
             start, stop = stop, stop + rows
             received, read = direct.received, direct.read
             # They waited for each other before they were read: that is time in the queue, not of the reading.
             queue = 1e3 * (since - read)
             try:
-                body, json_length = bodies.of(plain, start, stop, queue, 1e3 * (computed - received))
+                body, json_length = bodies.of(asks, start, stop, queue, 1e3 * (computed - received))
                 written = clock()
                 points += (received, read, read + reading, began, joined, computed, written)
                 total, decode = written - received, read - received + reading
@@ -169,8 +169,8 @@ class _Lane:
         self.read = self.plain_rows.read if self.plain_rows is not None and self.room else _no_rows
         self.rows: list[Any] = []
         """Those of all members, in order."""
-        self.members: list[tuple[Connection, Direct, bytes, Plain, int]] = []
-        """With how many rows each has."""
+        self.members: list[tuple[Connection, Direct, bytes, Any, int]] = []
+        """With what each asks, and how many rows it has."""
 
     def give_back(self) -> None:
         """The members have not been answered: the ordinary way counts them anew."""

@@ -34,7 +34,9 @@ class FlatInfer(NamedTuple):
 
     model: str
     version: str | None
-    inputs: FlatBody
+    inputs: FlatTensor
+    asks: str | None
+    """The id that its answer has too."""
 
 
 class FlatRows:
@@ -49,14 +51,13 @@ class FlatRows:
         self._row = list(self._spec.shape[1:])
         self._size = math.prod(self._row)
 
-    def read(self, body: FlatBody) -> list[Rows]:
-        tensor, size = body.inputs[0], self._size
+    def read(self, tensor: FlatTensor) -> list[Rows]:
         if tensor.name != self._spec.name or tensor.datatype != self._spec.datatype or tensor.shape[1:] != self._row:
             raise ValueError("another input than the model's")
         values = self._decoder.decode(tensor.data)
-        if tensor.shape[:1] != [len(values) / size]:
+        if tensor.shape[:1] != [len(values) / self._size]:
             raise ValueError("more or less values than the shape has")
-        return cut(values, size)
+        return cut(values, self._size)
 
     def inputs(self, rows: list[Rows]) -> Inputs:
         return {self._spec.name: np.array(rows, DTYPES[self._spec.datatype]).reshape(len(rows), *self._row)}
@@ -82,8 +83,7 @@ class FlatBodies:
         ]
         """Of each output, its rows."""
 
-    def of(self, plain: FlatInfer, start: int, stop: int, queue: float, total: float) -> tuple[bytes, None]:
-        request_id = plain.inputs.id
+    def of(self, request_id: str | None, start: int, stop: int, queue: float, total: float) -> tuple[bytes, None]:
         said = b"" if request_id is None else b',"id":' + json_answers.encode(request_id)
         form = _form(self._served, stop - start, self._shapes)
         return form % (said, *[b",".join(column[start:stop]) for column in self._columns]), None
@@ -94,7 +94,7 @@ def read(model: str, version: str | None, body: bytes) -> FlatInfer:
     RecursionError for any other."""
     flat = _BODY.decode(body)
     infer_header.check_id(flat.id)
-    return FlatInfer(model, version, flat)
+    return FlatInfer(model, version, flat.inputs[0], flat.id)
 
 
 @lru_cache

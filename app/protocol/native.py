@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import msgspec
 
@@ -39,6 +39,7 @@ class PlainBody(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     inputs: msgspec.Raw
     model: str | None = None
     version: int | str | None = None
+    asks: ClassVar[None] = None
 
 
 class PredictBody(PlainBody, frozen=True):
@@ -100,7 +101,7 @@ class RunBodies:
         self._rows = list(zip(*columns, strict=True))
         """Of each row, what goes into the form of its answer."""
 
-    def of(self, _: PlainBody, start: int, stop: int, queue: float, total: float) -> tuple[bytes, None]:
+    def of(self, _: None, start: int, stop: int, queue: float, total: float) -> tuple[bytes, None]:
         texts = self._rows[start] if stop - start == 1 else self._joined(start, stop)
         return self._form % (*texts, queue, total), None
 

@@ -68,7 +68,7 @@ class Decoder:
         layout = self._layout
         if layout is None or not layout.is_plain or not layout.fits(body, json_length):
             raise ValueError("not plain, or not known to be")
-        return tensor_rows.RawInfer(self._model, self._version, (layout, body))
+        return tensor_rows.RawInfer(self._model, self._version, (layout, body), layout.header.outputs)
 
     def _read_layout(self, body: Content, json_length: int | None) -> Layout:
         if json_length is not None and not 0 <= json_length <= len(body):

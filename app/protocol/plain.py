@@ -25,15 +25,19 @@ class Plain(Protocol):
     def inputs(self) -> Any:
         """What its rows are read from."""
 
+    @property
+    def asks(self) -> Any:
+        """What its answer depends on beside its rows."""
+
 
 class Bodies(Protocol):
     """The bodies of answers to plain requests that shared a run."""
 
     media_type: bytes
 
-    def of(self, plain: Any, start: int, stop: int, queue: float, total: float) -> tuple[bytes, int | None]:
-        """The answer to one whose rows these are, after so many milliseconds in the queue and in all; and of how many
-        bytes its JSON is, where raw tensors follow that."""
+    def of(self, asks: Any, start: int, stop: int, queue: float, total: float) -> tuple[bytes, int | None]:
+        """The answer to one that asks this and whose rows these are, after so many milliseconds in the queue and in
+        all; and of how many bytes its JSON is, where raw tensors follow that."""
 
 
 class PlainRows(Protocol):

@@ -20,6 +20,7 @@ class RawInfer(NamedTuple):
     model: str
     version: str | None
     inputs: tuple[Layout, bytes]
+    asks: Names
 
 
 class TensorRows:
@@ -75,9 +76,8 @@ class TensorBodies:
         self._outputs = outputs
         self._frames: dict[tuple[Names, int], _Frame] = {}
 
-    def of(self, plain: RawInfer, start: int, stop: int, queue: float, total: float) -> tuple[bytes, int]:
-        layout, _ = plain.inputs
-        names, rows = layout.header.outputs, stop - start
+    def of(self, names: Names, start: int, stop: int, queue: float, total: float) -> tuple[bytes, int]:
+        rows = stop - start
         frame = self._frames.get((names, rows))
         if frame is None:
             frame = self._frames[names, rows] = self._frame(names, rows)

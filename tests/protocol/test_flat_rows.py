@@ -57,7 +57,7 @@ def test_each_is_read_and_answered_as_by_itself(datatype: DataType, data: st.Dat
         assert len(part) == stop - start
         rows += part
         answer = ordinary(model, body, Share(outputs, start, stop))
-        assert bodies.of(plain, start, stop, 0.0, 0.0) == (answer, None)
+        assert bodies.of(plain.asks, start, stop, 0.0, 0.0) == (answer, None)
     expected = np.concatenate([array[start:stop] for start, stop in parts])
     assert same(reader.inputs(rows)["x"], expected)
 
@@ -71,7 +71,7 @@ def test_several_outputs_with_names_of_all_kinds() -> None:
     model = serving(Signature(inputs=TWO.inputs, outputs=tuple(specs)))
     body = asked(np.ones((1, 2), np.float32), "FP32")
     for start, stop in ((0, 1), (1, 2), (0, 2)):
-        answer, _ = reader_of(model).bodies(outputs).of(read(body), start, stop, 0.0, 0.0)
+        answer, _ = reader_of(model).bodies(outputs).of(None, start, stop, 0.0, 0.0)
         assert answer == ordinary(model, body, Share(outputs, start, stop))
 
 

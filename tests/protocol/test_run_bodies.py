@@ -17,7 +17,6 @@ from tests.protocol.test_round_trip import arrays
 from tests.protocol.test_shares import ROWS, cuts
 
 TIMINGS = Timings(received=1.0, decoded=1.25, started=1.5, computed=3.0)
-PLAIN = native.PLAIN.read(b'{"inputs": []}')
 QUEUE, TOTAL = 250.0, 2000.0
 """The same, as bodies have them, in milliseconds."""
 
@@ -45,7 +44,7 @@ def together(model: ServedModel, outputs: Outputs, start: int, stop: int) -> Any
 
 
 def body_of(bodies: native.RunBodies, start: int, stop: int) -> Any:
-    body, _ = bodies.of(PLAIN, start, stop, QUEUE, TOTAL)
+    body, _ = bodies.of(None, start, stop, QUEUE, TOTAL)
     return json.loads(body)
 
 

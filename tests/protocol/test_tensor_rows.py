@@ -65,7 +65,7 @@ def test_each_is_read_and_answered_as_by_itself(datatype: DataType, data: st.Dat
         assert len(read) == stop - start
         rows += read
         ordinary = oip.encode(request, Share(outputs, start, stop))
-        assert bodies.of(plain, start, stop, 0.0, 0.0) == (ordinary.body, ordinary.json_length)
+        assert bodies.of(plain.asks, start, stop, 0.0, 0.0) == (ordinary.body, ordinary.json_length)
         assert bodies.media_type == ordinary.media_type
     expected = np.concatenate([array[start:stop] for start, stop in parts])
     assert same(reader.inputs(rows)["x"], expected)
@@ -89,7 +89,7 @@ def test_each_gets_the_outputs_it_asks_for(names: list[str]) -> None:
     reader = plain_rows(model)
     assert reader is not None
     ordinary = oip.encode(request, Share(outputs, 1, 3))
-    assert reader.bodies(outputs).of(plain, 1, 3, 0.0, 0.0) == (ordinary.body, ordinary.json_length)
+    assert reader.bodies(outputs).of(plain.asks, 1, 3, 0.0, 0.0) == (ordinary.body, ordinary.json_length)
 
 
 ONE = np.ones((1, 2), np.float32)
