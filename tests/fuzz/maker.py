@@ -65,13 +65,25 @@ class Maker:
     def stream(self) -> Stream:
         """One to three requests of a connection, or one that comes again and again: what recurs is remembered."""
         if self._random.random() < 0.2:
-            content = self._request() * 4
+            content = self._random.choice(self.plain(self._random.choice(self.names))) * 4
         else:
             content = b"".join(self._request() for _ in range(self._random.choice((1, 1, 1, 2, 3))))
         return Stream(inputs.CONNECTION, self._random.choice((0, 0, 1, 7, 100, 128, 129, 150)), content)
 
     def framed(self) -> Stream:
         return Stream(inputs.FRAMING, self._random.choice((1, 2, 3, 5, 16)), self._request() + self._request()[:20])
+
+    def plain(self, name: str) -> list[bytes]:
+        """Requests that the fast path may know once they have come before: one of each form."""
+        target = f"/v2/models/{name}/infer"
+        _, flat = self.infer_body(name)
+        length, raw = self.infer_body(name, binary=True)
+        headers = {} if length is None else {LENGTH: str(length)}
+        return [
+            request(self.predict_body(name)),
+            request(flat, target=target),
+            request(raw, target=target, **headers),
+        ]
 
     def infer_body(self, name: str, *, binary: bool = False) -> tuple[int | None, bytes]:
         """A body of the Open Inference Protocol and the length of its JSON, None where that is all of it."""

@@ -14,7 +14,8 @@ MADE = 300
 
 
 def seeds(signatures: Mapping[str, Signature]) -> Iterator[bytes]:
-    """The golden exchanges, requests that were made, and one for each word that heads are made of."""
+    """The golden exchanges, one for each word that heads are made of, and requests that were made: some of each form
+    that may be plain, which come again and again, and any others."""
     maker = Maker(signatures, Random(0))
     names = maker.names
     for exchange in EXCHANGES.values():
@@ -31,5 +32,8 @@ def seeds(signatures: Mapping[str, Signature]) -> Iterator[bytes]:
         yield Stream(inputs.CONNECTION, 0, line + b"\r\nHost: localhost\r\n\r\n").pack()
     for header in tokens.HEADERS:
         yield Stream(inputs.CONNECTION, 0, b"POST /predict HTTP/1.1\r\n" + header + b"\r\n\r\n").pack()
+    for name in names:
+        for plain in maker.plain(name):
+            yield Stream(inputs.CONNECTION, 0, plain * 4).pack()
     for _ in range(MADE):
         yield maker.any().pack()
