@@ -1,10 +1,10 @@
 """The fast path: plain requests that arrived together are read, run and answered as one.
 
 Around a small model, what Python does for a request takes several times as long as the request's part of the run
-(docs/decisions/0006). A plain request has rows for a model's only input, in JSON at /predict or as a raw tensor at the
-infer path, and asks for nothing but the outputs (app/protocol/plain.py); its model runs on the event loop's thread.
-Everything that is not plain, and whatever goes wrong here before an answer is there, is left to the ordinary way, which
-knows all cases and says what is wrong.
+(docs/decisions/0006). A plain request has rows for a model's only input, in JSON or as a raw tensor, and asks for
+nothing but the outputs (app/protocol/plain.py); its model runs on the event loop's thread. Everything that is not
+plain, and whatever goes wrong here before an answer is there, is left to the ordinary way, which knows all cases and
+says what is wrong.
 """
 
 import random
