@@ -145,10 +145,9 @@ def _coded(found: Route, headers: Headers, limit: int) -> Route:
         got = clip(coding.decode("latin-1"))
         raise UnsupportedMedia(f"content-encoding: expected gzip, deflate or none, got {got}")
     wanted = compression.wanted(headers.get(b"accept-encoding", b""))
-    if coding == b"identity" and wanted is None:
-        return found
-    decode = found.decode if coding == b"identity" else _decompressing(found.decode, coding, limit)
-    return Route(decode, found.encode if wanted is None else _compressing(found.encode, wanted))
+    if coding != b"identity":
+        found = Route(_decompressing(found.decode, coding, limit), found.encode)
+    return found if wanted is None else Route(found.decode, _compressing(found.encode, wanted))
 
 
 def _decompressing(decode: Decode, coding: bytes, limit: int) -> Decode:

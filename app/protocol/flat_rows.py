@@ -9,12 +9,9 @@ import numpy as np
 
 from app.contract.tensors import DataType
 from app.protocol import infer_header, json_answers, json_tensors
-from app.protocol.infer_header import Shape
+from app.protocol.infer_header import NOT_IN_JSON, Shape
 from app.protocol.messages import DTYPES, Inputs, Outputs, Rows, ServedModel
 from app.protocol.plain import cut
-
-NOT_IN_JSON = (DataType.FP16, DataType.BF16)
-"""The protocol carries them as raw tensors only."""
 
 
 class FlatTensor(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

@@ -5,13 +5,15 @@ from typing import Annotated, Any
 
 import msgspec
 
-from app.contract.tensors import OutputSpec
+from app.contract.tensors import DataType, OutputSpec
 from app.errors import InvalidInput
 from app.protocol import json_answers, json_tensors
 from app.protocol.messages import DEFAULT_PRIORITY, PRIORITIES, ServedModel
 
 BINARY_TYPE = "application/octet-stream"
 """What has raw tensors behind its JSON."""
+NOT_IN_JSON = (DataType.FP16, DataType.BF16)
+"""The protocol carries them as raw tensors only."""
 ID_LIMIT = 256
 # Names that the protocol or its extensions give a meaning. A request that relies on one gets a refusal,
 # not an answer that ignored it.
@@ -85,15 +87,21 @@ class InferHeader(msgspec.Struct, frozen=True, eq=False):
     @property
     def is_plain(self) -> bool:
         """Whether it is one raw tensor, and nothing is asked for but outputs as raw tensors."""
-        wanted = self.binary_outputs is None or (bool(self.binary_outputs) and self.binary_outputs == self.outputs)
+        only_raw = self.binary_outputs is None or (bool(self.binary_outputs) and self.binary_outputs == self.outputs)
         asks_more = self.timeout is not None or self.priority != DEFAULT_PRIORITY or self.id is not None
-        return wanted and not asks_more and len(self.inputs) == 1 and self.places[0] is not None
+        return only_raw and not asks_more and len(self.inputs) == 1 and self.places[0] is not None
 
 
 def check_id(given: str | None) -> None:
     """Raises InvalidInput."""
     if given is not None and not (len(given) <= ID_LIMIT and given.isprintable()):
         raise InvalidInput.field("id", expected=f"at most {ID_LIMIT} printable characters", got="something else")
+
+
+def wanted(served: ServedModel, names: tuple[str, ...] | None) -> list[OutputSpec]:
+    """The outputs of these names, in their order; all for None."""
+    specs = {spec.name: spec for spec in served.signature.outputs}
+    return [specs[name] for name in names or specs]
 
 
 def raw_output(spec: OutputSpec, shape: list[int], size: int) -> dict[str, Any]:

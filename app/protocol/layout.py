@@ -6,7 +6,14 @@ from typing import NamedTuple
 from app.contract.tensors import DataType, Signature
 from app.errors import InvalidInput
 from app.protocol import binary_tensors, json_tensors
-from app.protocol.infer_header import ID_LIMIT, INPUT_RESERVED, InferHeader, InputTensor, refuse_reserved
+from app.protocol.infer_header import (
+    ID_LIMIT,
+    INPUT_RESERVED,
+    NOT_IN_JSON,
+    InferHeader,
+    InputTensor,
+    refuse_reserved,
+)
 from app.protocol.messages import Array, Content, Tensors
 
 LONGEST = 2 << 10
@@ -112,7 +119,7 @@ def _read_tensor(tensor: InputTensor, raw: memoryview | None, field: str) -> Arr
     datatype, shape = _datatype(tensor.datatype, f"{field}.datatype"), tuple(tensor.shape)
     if raw is not None:
         return binary_tensors.read(raw, datatype, shape, f"{field}.data")
-    if datatype in (DataType.FP16, DataType.BF16):
+    if datatype in NOT_IN_JSON:
         raise InvalidInput.field(
             f"{field}.datatype", expected="a datatype that the protocol carries in JSON", got=datatype
         )

@@ -10,7 +10,7 @@ import orjson
 from app.contract.tensors import DataType, OutputSpec, Signature
 from app.errors import InvalidInput, NotRepresentable
 from app.protocol import binary_tensors, flat_rows, infer_header, json_answers, tensor_rows
-from app.protocol.infer_header import BINARY_TYPE
+from app.protocol.infer_header import BINARY_TYPE, NOT_IN_JSON
 from app.protocol.layout import Layout
 from app.protocol.messages import DTYPES, Content, Encoded, InferRequest, Share, Tensors, Timings
 from app.protocol.plain import Form
@@ -85,11 +85,10 @@ def encode(request: InferRequest, share: Share) -> Encoded:
     """The answer of an infer request. Raises NotRepresentable."""
     served = request.served
     assert served is not None
-    specs = {spec.name: spec for spec in served.signature.outputs}
     raws: list[bytes] = []
     outputs: list[dict[str, Any]] = []
-    for name in request.outputs or specs:
-        spec, shape = specs[name], share.shape(name)
+    for spec in infer_header.wanted(served, request.outputs):
+        name, shape = spec.name, share.shape(spec.name)
         if request.binary_outputs is None or name in request.binary_outputs:
             raws.append(binary_tensors.write(share.array(name), spec.datatype))
             outputs.append(infer_header.raw_output(spec, shape, len(raws[-1])))
@@ -115,7 +114,7 @@ def _read_only_input(raw: memoryview, signature: Signature) -> Tensors:
 
 
 def _values(spec: OutputSpec, share: Share) -> Any:
-    if spec.datatype in (DataType.FP16, DataType.BF16):
+    if spec.datatype in NOT_IN_JSON:
         raise NotRepresentable(
             f"output '{spec.name}' is {spec.datatype}, which JSON cannot carry here; binary tensors can"
         )

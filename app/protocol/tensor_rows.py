@@ -4,7 +4,7 @@ import math
 from functools import lru_cache
 from typing import NamedTuple
 
-from app.contract.tensors import DataType, OutputSpec
+from app.contract.tensors import DataType
 from app.protocol import binary_tensors, infer_header
 from app.protocol.layout import Layout
 from app.protocol.messages import DTYPES, Inputs, Outputs, ServedModel
@@ -85,7 +85,7 @@ class TensorBodies:
         return b"".join((text, *[raw[start * size : stop * size] for raw, size in raws])), len(text)
 
     def _frame(self, names: Names, rows: int) -> _Frame:
-        specs, raws, sizes = _wanted(self._served, names), [], []
+        specs, raws, sizes = infer_header.wanted(self._served, names), [], []
         for spec in specs:
             array = self._outputs.arrays[spec.name]
             raw = binary_tensors.write(array, spec.datatype)
@@ -99,11 +99,6 @@ def _text(served: ServedModel, names: Names, rows: int, shapes: tuple[tuple[int,
     """The JSON of an answer, for the shapes that a row of each output has."""
     outputs = [
         infer_header.raw_output(spec, [rows, *shape], rows * math.prod(shape) * DTYPES[spec.datatype].itemsize)
-        for spec, shape in zip(_wanted(served, names), shapes, strict=True)
+        for spec, shape in zip(infer_header.wanted(served, names), shapes, strict=True)
     ]
     return infer_header.write(served, outputs)
-
-
-def _wanted(served: ServedModel, names: Names) -> list[OutputSpec]:
-    specs = {spec.name: spec for spec in served.signature.outputs}
-    return [specs[name] for name in names or specs]

@@ -75,14 +75,10 @@ class Maker:
 
     def plain(self, name: str) -> list[bytes]:
         """Requests that the fast path may know once they have come before: one of each form."""
-        target = f"/v2/models/{name}/infer"
-        _, flat = self.infer_body(name)
-        length, raw = self.infer_body(name, binary=True)
-        headers = {} if length is None else {LENGTH: str(length)}
+        asked = [self._infer(name), self._infer(name, binary=True)]
         return [
             request(self.predict_body(name)),
-            request(flat, target=target),
-            request(raw, target=target, **headers),
+            *(request(body, target=target, **headers) for target, body, headers in asked),
         ]
 
     def infer_body(self, name: str, *, binary: bool = False) -> tuple[int | None, bytes]:
@@ -132,9 +128,13 @@ class Maker:
         headers = random.choice(({}, {}, {"X_Request_Id": "seven"}, {"Connection": "keep-alive"}, {"Accept": "*/*"}))
         if random.random() < 0.5:
             return self._sent("/predict", self.predict_body(name), **headers)
-        length, body = self.infer_body(name)
-        given = {} if length is None else {LENGTH: str(length)}
-        return self._sent(f"/v2/models/{name}/infer", body, **headers, **given)
+        target, body, given = self._infer(name)
+        return self._sent(target, body, **headers, **given)
+
+    def _infer(self, name: str, *, binary: bool = False) -> tuple[str, bytes, dict[str, str]]:
+        """Target, body and headers of a request to the infer path."""
+        length, body = self.infer_body(name, binary=binary)
+        return f"/v2/models/{name}/infer", body, {} if length is None else {LENGTH: str(length)}
 
     def _sent(self, target: str, body: bytes, **headers: str) -> bytes:
         if self._random.random() < 0.6:

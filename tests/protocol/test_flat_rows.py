@@ -1,6 +1,5 @@
 """Plain infer requests in JSON: together they are read and answered as the ordinary way reads and answers each."""
 
-import json
 from functools import partial
 from typing import Any
 
@@ -14,7 +13,8 @@ from app.errors import InvalidInput, NotRepresentable
 from app.protocol import flat_rows, oip
 from app.protocol.flat_rows import FlatInfer, FlatRows
 from app.protocol.messages import Array, Outputs, ServedModel, Share, Timings
-from tests.protocol.bodies import OIP_JSON_DATATYPES, signature
+from tests.protocol.bodies import OIP_JSON_DATATYPES, signature, tensor
+from tests.protocol.bodies import body as body_of
 from tests.protocol.test_round_trip import arrays, same
 from tests.protocol.test_shares import cuts
 from tests.protocol.test_tensor_rows import ROWS, TWO, serving
@@ -25,8 +25,7 @@ read = partial(flat_rows.read, "m", None)
 
 
 def asked(array: Array, datatype: str, **members: Any) -> bytes:
-    tensor = {"name": "x", "shape": array.shape, "datatype": datatype, "data": array.ravel().tolist()}
-    return json.dumps({"inputs": [tensor], **members}).encode()
+    return body_of({"inputs": [tensor(array.ravel().tolist(), array.shape, datatype)], **members})
 
 
 def reader_of(model: ServedModel) -> FlatRows:
@@ -88,9 +87,8 @@ def test_what_says_more_is_not_plain(members: dict[str, Any]) -> None:
         read(asked(ONE, "FP32", **members))
 
 
-def tensor(**changed: Any) -> FlatInfer:
-    whole = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]} | changed
-    return read(json.dumps({"inputs": [whole]}).encode())
+def changed_by(**changed: Any) -> FlatInfer:
+    return read(body_of({"inputs": [tensor([1, 2], [1, 2]) | changed]}))
 
 
 @pytest.mark.parametrize(
@@ -114,8 +112,8 @@ def tensor(**changed: Any) -> FlatInfer:
 )
 def test_what_the_model_would_refuse_is_not_plain(changed: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
-        reader_of(serving(TWO)).read(tensor(**changed).inputs)
-    assert reader_of(serving(TWO)).read(tensor().inputs) == [[1, 2]]
+        reader_of(serving(TWO)).read(changed_by(**changed).inputs)
+    assert reader_of(serving(TWO)).read(changed_by().inputs) == [[1, 2]]
 
 
 @pytest.mark.parametrize("array", [np.array([[np.nan]], np.float32), np.zeros((1, 0), np.float32)], ids=str)

@@ -13,7 +13,7 @@ from app.contract.tensors import DataType, InputSpec, OutputSpec, Signature
 from app.protocol import oip
 from app.protocol.messages import Array, InferRequest, Outputs, ServedModel, Share, Timings
 from app.protocol.plain import Plain
-from app.protocol.tensor_rows import plain_rows
+from app.protocol.tensor_rows import TensorRows, plain_rows
 from tests.protocol.bodies import signature
 from tests.protocol.test_round_trip import arrays, same
 from tests.protocol.test_shares import cuts
@@ -39,10 +39,14 @@ def read_twice(model: ServedModel, body: bytes, length: int) -> tuple[InferReque
     return request, decoder.plain(length).read(body)
 
 
-def rows_of(model: ServedModel, plain: Plain) -> list[bytes]:
+def reader_of(model: ServedModel) -> TensorRows:
     reader = plain_rows(model)
     assert reader is not None
-    return reader.read(plain.inputs)
+    return reader
+
+
+def rows_of(model: ServedModel, plain: Plain) -> list[bytes]:
+    return reader_of(model).read(plain.inputs)
 
 
 def serving(given: Signature) -> ServedModel:
@@ -55,8 +59,7 @@ def serving(given: Signature) -> ServedModel:
 def test_each_is_read_and_answered_as_by_itself(datatype: DataType, data: st.DataObject) -> None:
     array = data.draw(arrays(datatype, ROWS))
     model, outputs = serving(signature(datatype, (-1, *array.shape[1:]))), Outputs({"y": array})
-    reader = plain_rows(model)
-    assert reader is not None
+    reader = reader_of(model)
     bodies, rows = reader.bodies(outputs), []
     parts = cuts(data, len(array))
     for start, stop in parts:
@@ -86,10 +89,8 @@ def test_each_gets_the_outputs_it_asks_for(names: list[str]) -> None:
     outputs = Outputs({"a": np.arange(3), "b": np.arange(12, dtype=np.float32).reshape(3, 2, 2)})
     wanted = [{"name": name} for name in names]
     request, plain = read_twice(model, *asked(np.ones((2, 2), np.float32), "FP32", outputs=wanted))
-    reader = plain_rows(model)
-    assert reader is not None
     ordinary = oip.encode(request, Share(outputs, 1, 3))
-    assert reader.bodies(outputs).of(plain.asks, 1, 3, 0.0, 0.0) == (ordinary.body, ordinary.json_length)
+    assert reader_of(model).bodies(outputs).of(plain.asks, 1, 3, 0.0, 0.0) == (ordinary.body, ordinary.json_length)
 
 
 ONE = np.ones((1, 2), np.float32)
